@@ -1,0 +1,119 @@
+//! Configuration: defaults ← YAML file ← environment ← flags.
+//!
+//! [`Config`] is what programs use, [`keys::KEYS`] is the one list of what people may set (with a line of help each), and
+//! [`layers`] puts the layers together. Flags are applied by the programs themselves, on the result.
+
+pub mod keys;
+pub mod layers;
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+pub use layers::{ConfigError, Sources};
+use secrecy::SecretString;
+use serde::Deserialize;
+
+use crate::telemetry::LogFormat;
+
+/// Everything that can be configured, checked.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where the truth is kept.
+    pub database: Database,
+    /// The HTTP control plane.
+    pub api: Api,
+    /// The worker service.
+    pub worker: Worker,
+    /// Logging.
+    pub log: Log,
+}
+
+/// Where the truth is kept.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// `sqlite:///path/to/file`. May hold a password, hence secret.
+    pub url: Option<SecretString>,
+    /// How often a local doorbell looks for what other processes wrote.
+    #[serde(deserialize_with = "layers::duration")]
+    pub poll_interval: Duration,
+}
+
+/// The HTTP control plane.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Api {
+    /// Address to listen on.
+    pub listen: String,
+    /// Bearer token that clients must present.
+    pub token: Option<SecretString>,
+}
+
+/// The worker service.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Worker {
+    /// Name that people see; the host's by default.
+    pub name: Option<String>,
+    /// How many executions run at once; the number of processors by default.
+    pub slots: Option<u32>,
+    /// Labels that requirements may ask for.
+    pub labels: BTreeMap<String, String>,
+    /// How often the worker tells that it lives and renews its leases.
+    #[serde(deserialize_with = "layers::duration")]
+    pub heartbeat_interval: Duration,
+    /// How long a lease lasts without renewal.
+    #[serde(deserialize_with = "layers::duration")]
+    pub lease: Duration,
+    /// How long a stopping worker lets its executions finish.
+    #[serde(deserialize_with = "layers::duration")]
+    pub shutdown_timeout: Duration,
+    /// Limit of an attempt whose action sets none.
+    #[serde(deserialize_with = "layers::duration")]
+    pub default_timeout: Duration,
+    /// Time between the polite and the final signal.
+    #[serde(deserialize_with = "layers::duration")]
+    pub kill_grace: Duration,
+    /// Where packs are unpacked and language caches live.
+    pub cache_dir: PathBuf,
+    /// Largest stored log of an attempt, in bytes.
+    pub max_log_bytes: u64,
+    /// Largest standard output from which a result is read, in bytes.
+    pub max_result_bytes: u64,
+    /// Names of environment variables that actions inherit.
+    pub pass_environment: Vec<String>,
+    /// Runtimes of `attune-worker`: name and interpreter path.
+    pub runtimes: BTreeMap<String, PathBuf>,
+}
+
+/// Logging.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Form of the log lines.
+    pub format: LogFormat,
+}
+
+impl Config {
+    /// The database's URL.
+    ///
+    /// # Errors
+    /// [`ConfigError::Missing`] when it is not set.
+    pub fn database_url(&self) -> Result<&SecretString, ConfigError> {
+        self.database.url.as_ref().ok_or(ConfigError::Missing {
+            key: "database.url",
+            variable: "ATTUNE__DATABASE__URL",
+            example: "sqlite:///var/lib/attune/attune.db",
+        })
+    }
+}
+
+/// The known word that a misspelt one probably means.
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
+        .filter(|(score, _)| *score > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}

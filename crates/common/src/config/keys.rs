@@ -1,0 +1,98 @@
+//! Every key that people may set, with its kind, its default and a line of help.
+
+/// How the text of an environment variable becomes a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Taken as it is.
+    Text,
+    /// Taken as it is, and never shown.
+    Secret,
+    /// A whole number.
+    Number,
+    /// A time such as `10s` or `1h 30m`.
+    Duration,
+    /// Words separated by commas.
+    List,
+    /// `name=value` pairs separated by commas.
+    Map,
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Section and name, such as `database.url`.
+    pub path: &'static str,
+    /// How its text is read.
+    pub kind: Kind,
+    /// Its default as YAML; empty where there is none.
+    pub default: &'static str,
+    /// What it means.
+    pub about: &'static str,
+}
+
+const fn key(path: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Key {
+    Key { path, kind, default, about }
+}
+
+/// Every key, by section.
+pub const KEYS: &[Key] = &[
+    key("database.url", Kind::Secret, "", "where the truth is kept: sqlite:///path/to/file"),
+    key(
+        "database.poll_interval",
+        Kind::Duration,
+        "200ms",
+        "how often to look for what other processes wrote",
+    ),
+    key("api.listen", Kind::Text, "127.0.0.1:8650", "address that the API listens on"),
+    key("api.token", Kind::Secret, "", "bearer token that API clients must present"),
+    key("worker.name", Kind::Text, "", "name that people see; the host's name by default"),
+    key("worker.slots", Kind::Number, "", "executions run at once; the number of processors by default"),
+    key("worker.labels", Kind::Map, "{}", "labels that requirements may ask for, such as gpu=nvidia"),
+    key("worker.heartbeat_interval", Kind::Duration, "10s", "how often the worker says that it lives"),
+    key("worker.lease", Kind::Duration, "30s", "how long an execution stays with a worker that is silent"),
+    key("worker.shutdown_timeout", Kind::Duration, "5m", "how long a stopping worker lets executions finish"),
+    key("worker.default_timeout", Kind::Duration, "10m", "limit of an attempt whose action sets none"),
+    key("worker.kill_grace", Kind::Duration, "10s", "time between SIGTERM and SIGKILL"),
+    key(
+        "worker.cache_dir",
+        Kind::Text,
+        "/var/cache/attune",
+        "where packs are unpacked; language caches live there too",
+    ),
+    key("worker.max_log_bytes", Kind::Number, "16777216", "largest stored log of an attempt, in bytes"),
+    key(
+        "worker.max_result_bytes",
+        Kind::Number,
+        "1048576",
+        "largest output from which a result is read, in bytes",
+    ),
+    key("worker.pass_environment", Kind::List, "[]", "environment variables that actions inherit"),
+    key("worker.runtimes", Kind::Map, "{}", "runtimes of attune-worker: python=/usr/bin/python3"),
+    key("log.format", Kind::Text, "text", "form of the log lines: text or json"),
+];
+
+/// The key of a path.
+#[must_use]
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// The variable that sets a key: `database.url` is `ATTUNE__DATABASE__URL`.
+#[must_use]
+pub fn variable(path: &str) -> String {
+    format!("ATTUNE__{}", path.to_uppercase().replace('.', "__"))
+}
+
+/// A table of every key for `--help`.
+#[must_use]
+pub fn help() -> String {
+    let width = KEYS.iter().map(|key| variable(key.path).len()).max().unwrap_or_default();
+    let line = |key: &Key| {
+        let default = match key.default {
+            "" | "{}" | "[]" => String::new(),
+            default => format!(" [default: {default}]"),
+        };
+        format!("  {:width$}  {}{default}\n", variable(key.path), key.about)
+    };
+    KEYS.iter().map(line).collect()
+}

@@ -1,0 +1,59 @@
+//! The doorbell: tells workers that it is worth looking at the store.
+//!
+//! Losing, repeating or delaying a ring costs latency, never correctness: the store is the truth.
+
+mod local;
+
+use async_trait::async_trait;
+pub use local::LocalDoorbell;
+
+use crate::{model::ExecutionId, requirement::Requirement};
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ring {
+    /// An execution was queued.
+    Queued {
+        /// The execution.
+        execution: ExecutionId,
+        /// What it needs.
+        requirement: Requirement,
+    },
+    /// Somebody asked for the end of a running execution.
+    CancelRequested {
+        /// The execution.
+        execution: ExecutionId,
+    },
+}
+
+/// What a listener should do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Take what the store has, as far as slots are free.
+    LookForWork,
+    /// Look whether leases were cancelled.
+    LookForCancellations,
+    /// Both: nothing was heard for a while, and something may have been missed.
+    Sweep,
+}
+
+/// What can go wrong with a doorbell.
+#[derive(Debug, thiserror::Error)]
+#[error("doorbell: {0}")]
+pub struct DoorbellError(pub String);
+
+/// Rings, and lets workers listen.
+#[async_trait]
+pub trait Doorbell: Send + Sync + 'static {
+    /// Tells listeners.
+    async fn ring(&self, ring: &Ring) -> Result<(), DoorbellError>;
+    /// Starts listening.
+    async fn listen(&self) -> Result<Box<dyn Listener>, DoorbellError>;
+}
+
+/// A worker's ear.
+#[async_trait]
+pub trait Listener: Send {
+    /// Waits for the next wake-up. Cancel-safe: dropping the future loses nothing.
+    async fn wake(&mut self) -> Result<Wake, DoorbellError>;
+}

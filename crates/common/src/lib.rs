@@ -1,0 +1,15 @@
+//! The vocabulary that the Attune control plane and its workers share.
+//!
+//! Data flows one way: [`pack`] turns a folder into an archive and its manifests into [`model`] values;
+//! [`store`] keeps them and every state change of an execution; [`doorbell`] tells workers to look at the store.
+//! [`requirement`] is the only thing that connects an execution with the workers that can run it.
+
+pub mod config;
+pub mod doorbell;
+pub mod model;
+pub mod pack;
+pub mod requirement;
+pub mod store;
+pub mod telemetry;
+pub mod tls;
+pub mod yaml;

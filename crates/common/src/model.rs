@@ -1,0 +1,18 @@
+//! What the system is about: packs and their actions, executions, workers.
+
+pub mod action;
+pub mod execution;
+pub mod identifiers;
+pub mod log;
+pub mod pack;
+pub mod parameters;
+pub mod runtime;
+pub mod worker;
+
+pub use action::{Action, GroupMember, OutputFormat, ParameterDelivery, ParameterFormat};
+pub use execution::{Execution, ExecutionStatus, Outcome};
+pub use identifiers::{ActionRef, ExecutionId, InvalidName, WorkerId};
+pub use log::{LogChunk, LogStream};
+pub use pack::Pack;
+pub use parameters::{ParameterSchema, Parameters};
+pub use worker::{Capabilities, Worker, WorkerKind, WorkerStatus};

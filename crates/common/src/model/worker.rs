@@ -1,0 +1,91 @@
+//! Workers: what they offer, and whether they are alive.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use semver::Version;
+use serde::{Deserialize, Serialize};
+
+use super::WorkerId;
+
+/// What a worker can do; requirements are matched against it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// Usable runtimes.
+    pub runtimes: Vec<RuntimeCapability>,
+    /// Labels given to the worker, such as `gpu=nvidia`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Machine architecture in Rust's words, such as `x86_64`.
+    pub architecture: String,
+    /// Operating system in Rust's words, such as `linux`.
+    pub operating_system: String,
+}
+
+/// One runtime with every installed interpreter; the first one is the default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuntimeCapability {
+    /// Canonical name, such as `python`.
+    pub name: String,
+    /// Installed interpreters, the default first. Never empty.
+    pub interpreters: Vec<InterpreterCapability>,
+}
+
+/// One installed interpreter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterpreterCapability {
+    /// Absolute path.
+    pub path: String,
+    /// Version, where the interpreter tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Version>,
+}
+
+/// Which program a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerKind {
+    /// `attune-agent`: runtimes were detected.
+    Agent,
+    /// `attune-worker`: runtimes were configured.
+    Worker,
+    /// The worker inside `attune dev`.
+    Dev,
+}
+
+/// Whether a worker takes work, judged by the database's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerStatus {
+    /// Its heartbeat is fresh.
+    Online,
+    /// It finishes what it runs and takes nothing new.
+    Draining,
+    /// It missed its heartbeats.
+    Lost,
+}
+
+/// A registered worker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Worker {
+    /// Id of this start of the worker.
+    pub id: WorkerId,
+    /// Name that people gave it, by default the host's.
+    pub name: String,
+    /// Which program it is.
+    pub kind: WorkerKind,
+    /// Version of the program.
+    pub version: String,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// How many executions it runs at once.
+    pub slots: u32,
+    /// Whether it takes work.
+    pub status: WorkerStatus,
+    /// Executions it runs now.
+    pub running: u32,
+    /// When it registered.
+    pub registered_at: Timestamp,
+    /// When it was last heard of.
+    pub heartbeat_at: Timestamp,
+}

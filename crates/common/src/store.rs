@@ -1,0 +1,283 @@
+//! The store: the truth about packs, executions, logs and workers.
+//!
+//! Every state change is one conditional statement, and every write of an attempt is fenced: it carries the
+//! ([`Fence`]) execution, attempt and worker, and does nothing when they are no longer current. Times are the
+//! database's, never a client's. One trait a subject; [`Store`] is all of them, and [`open`] picks the adapter by URL.
+
+mod error;
+pub mod sqlite;
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+pub use error::StoreError;
+use jiff::Timestamp;
+use secrecy::{ExposeSecret, SecretString};
+pub use sqlite::SqliteStore;
+
+use crate::{
+    model::{
+        Action, ActionRef, Capabilities, Execution, ExecutionId, ExecutionStatus, LogChunk, LogStream,
+        Outcome, Pack, Parameters, Worker, WorkerId, WorkerKind,
+    },
+    requirement::Requirement,
+};
+
+/// Result of every store operation.
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// The whole store.
+pub trait Store: PackStore + ExecutionStore + LeaseStore + LogStore + WorkerStore {}
+
+impl<T: PackStore + ExecutionStore + LeaseStore + LogStore + WorkerStore> Store for T {}
+
+/// Packs and their actions.
+#[async_trait]
+pub trait PackStore: Send + Sync + 'static {
+    /// Stores a pack and makes its actions the current ones. Pushing the same archive again changes nothing.
+    async fn push_pack(&self, pack: NewPack) -> Result<Pack>;
+    /// Current version of every pack, by name.
+    async fn packs(&self) -> Result<Vec<Pack>>;
+    /// The archive of a digest. Archives stay as long as an execution may need them.
+    async fn pack_archive(&self, digest: &str) -> Result<Option<Vec<u8>>>;
+    /// Every current action, by name; those of one pack when it is given.
+    async fn actions(&self, pack: Option<&str>) -> Result<Vec<Action>>;
+    /// The current action of a name.
+    async fn action(&self, action: &ActionRef) -> Result<Option<Action>>;
+}
+
+/// Executions as those who submit them see them.
+#[async_trait]
+pub trait ExecutionStore: Send + Sync + 'static {
+    /// Queues an execution. With a key that was used before, the first execution is returned instead.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the action is gone.
+    async fn submit(&self, new: NewExecution) -> Result<Submission>;
+    /// The execution of an id.
+    async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>>;
+    /// Executions, the newest first.
+    async fn executions(&self, filter: &ExecutionFilter) -> Result<Vec<Execution>>;
+    /// Asks for the end of an execution: a queued one is cancelled at once, a running one by its worker.
+    /// One that has ended stays as it is. Returns the execution as it is now, or `None` when there is none.
+    async fn request_cancel(&self, id: ExecutionId) -> Result<Option<Execution>>;
+    /// Every requirement with how many executions wait for it and how many run, by text.
+    async fn requirements(&self) -> Result<Vec<RequirementLoad>>;
+}
+
+/// Leases: how workers take executions, keep them and give them up.
+#[async_trait]
+pub trait LeaseStore: Send + Sync + 'static {
+    /// Takes one given execution, if it is still queued.
+    async fn claim(&self, worker: WorkerId, id: ExecutionId, lease: Duration) -> Result<Option<Execution>>;
+    /// Takes the oldest queued execution with one of these requirements.
+    async fn claim_next(
+        &self,
+        worker: WorkerId,
+        of: &[Requirement],
+        lease: Duration,
+    ) -> Result<Option<Execution>>;
+    /// Says that the worker lives and renews all its leases. Returns what it still holds.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the worker is not registered (any more).
+    async fn heartbeat(&self, worker: WorkerId, lease: Duration) -> Result<Vec<HeldLease>>;
+    /// What the worker holds, without renewing.
+    async fn held(&self, worker: WorkerId) -> Result<Vec<HeldLease>>;
+    /// Records the one outcome of an execution together with the last of its log.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the attempt is no longer current: nothing was written.
+    async fn finish(
+        &self,
+        fence: Fence,
+        status: ExecutionStatus,
+        outcome: Outcome,
+        log: Vec<NewLogChunk>,
+    ) -> Result<()>;
+    /// Gives a running execution back to the queue, as if this attempt had not counted.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the attempt is no longer current.
+    async fn release(&self, fence: Fence) -> Result<()>;
+    /// Takes executions away from workers whose lease has expired: back to the queue, or lost.
+    async fn reap(&self) -> Result<Vec<Reaped>>;
+}
+
+/// Logs of attempts.
+#[async_trait]
+pub trait LogStore: Send + Sync + 'static {
+    /// Adds to the log of a running attempt.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the attempt is no longer current: nothing was written.
+    async fn append_log(&self, fence: Fence, chunks: Vec<NewLogChunk>) -> Result<()>;
+    /// The log of an attempt from a byte on, at least one chunk if there is one, else at most about `max_bytes`.
+    /// The first chunk starts at exactly `from`.
+    async fn read_log(
+        &self,
+        id: ExecutionId,
+        attempt: u32,
+        from: u64,
+        max_bytes: u64,
+    ) -> Result<Vec<LogChunk>>;
+}
+
+/// Registered workers.
+#[async_trait]
+pub trait WorkerStore: Send + Sync + 'static {
+    /// Registers a worker; what an earlier start under the same name left behind is forgotten.
+    async fn register_worker(&self, worker: NewWorker) -> Result<()>;
+    /// Says that the worker takes nothing new.
+    async fn drain_worker(&self, id: WorkerId) -> Result<()>;
+    /// Removes a worker that has stopped.
+    async fn deregister_worker(&self, id: WorkerId) -> Result<()>;
+    /// Every registered worker, by name. One not heard of for `silence` is shown as lost.
+    async fn workers(&self, silence: Duration) -> Result<Vec<Worker>>;
+}
+
+/// A pack to be stored.
+#[derive(Clone, Debug)]
+pub struct NewPack {
+    /// Name.
+    pub r#ref: String,
+    /// Version.
+    pub version: String,
+    /// One line for people.
+    pub label: String,
+    /// A longer text for people.
+    pub description: String,
+    /// SHA-256 of the archive in hexadecimal digits.
+    pub digest: String,
+    /// The archive.
+    pub archive: Vec<u8>,
+    /// Its actions.
+    pub actions: Vec<Action>,
+}
+
+/// An execution to be queued. Parameters have been resolved against the action's schema.
+#[derive(Clone, Debug)]
+pub struct NewExecution {
+    /// What to run.
+    pub action: ActionRef,
+    /// Its parameters, defaults filled in.
+    pub parameters: Parameters,
+    /// Key that makes repeated submissions one.
+    pub idempotency_key: Option<String>,
+}
+
+/// What submitting led to.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The execution, new or found by its key.
+    pub execution: Execution,
+    /// Whether it is new.
+    pub created: bool,
+}
+
+/// Which executions to list.
+#[derive(Clone, Debug)]
+pub struct ExecutionFilter {
+    /// Only those of this action.
+    pub action: Option<ActionRef>,
+    /// Only those in one of these states; all when empty.
+    pub statuses: Vec<ExecutionStatus>,
+    /// Only those submitted before this one: the last of the page before.
+    pub before: Option<ExecutionId>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+impl Default for ExecutionFilter {
+    fn default() -> Self {
+        Self { action: None, statuses: Vec::new(), before: None, limit: 50 }
+    }
+}
+
+/// How much is waiting for a requirement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequirementLoad {
+    /// The requirement.
+    pub requirement: Requirement,
+    /// Executions queued for it.
+    pub waiting: u64,
+    /// Executions that run.
+    pub running: u64,
+    /// When the oldest waiting execution was submitted.
+    pub oldest_waiting: Option<Timestamp>,
+}
+
+/// Names one attempt by one worker; writes that carry a stale fence do nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The attempt.
+    pub attempt: u32,
+    /// The worker that claimed it.
+    pub worker: WorkerId,
+}
+
+/// A lease that a worker holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeldLease {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// The attempt.
+    pub attempt: u32,
+    /// Whether somebody asked for its end.
+    pub cancel_requested: bool,
+}
+
+/// A piece of log to be stored; offsets follow from the order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewLogChunk {
+    /// Position of the first byte in the attempt's whole log.
+    pub offset: u64,
+    /// Where the bytes come from.
+    pub stream: LogStream,
+    /// The bytes.
+    pub data: Vec<u8>,
+}
+
+/// What became of an execution whose lease expired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reaped {
+    /// The execution.
+    pub execution: ExecutionId,
+    /// What it needs, to ring for it.
+    pub requirement: Requirement,
+    /// `queued`, `lost`, or `cancelled` when its end had been asked for.
+    pub status: ExecutionStatus,
+}
+
+/// A worker to be registered.
+#[derive(Clone, Debug)]
+pub struct NewWorker {
+    /// Id of this start.
+    pub id: WorkerId,
+    /// Name.
+    pub name: String,
+    /// Which program it is.
+    pub kind: WorkerKind,
+    /// Version of the program.
+    pub version: String,
+    /// What it can do.
+    pub capabilities: Capabilities,
+    /// How many executions it runs at once.
+    pub slots: u32,
+}
+
+/// Opens the store of a URL, creating and migrating it as needed.
+///
+/// # Errors
+/// [`StoreError::Url`] when the URL is not one of a known store, otherwise what opening it led to.
+pub async fn open(url: &SecretString) -> Result<Arc<dyn Store>> {
+    match url.expose_secret().split_once(':') {
+        Some(("sqlite", _)) => Ok(Arc::new(SqliteStore::open(url.expose_secret()).await?)),
+        Some((scheme, _)) => Err(StoreError::Url(format!(
+            "scheme '{scheme}' is not known; sqlite:///path/to/file is expected"
+        ))),
+        None => Err(StoreError::Url("it has no scheme; sqlite:///path/to/file is expected".to_owned())),
+    }
+}

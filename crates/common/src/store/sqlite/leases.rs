@@ -1,0 +1,176 @@
+//! Leases in SQLite: one conditional statement each.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::{Row, sqlite::SqliteRow};
+
+use super::{SqliteStore, logs, now, rows, rows::execution_columns};
+use crate::{
+    model::{Execution, ExecutionId, ExecutionStatus, Outcome, WorkerId},
+    requirement::Requirement,
+    store::{Fence, HeldLease, LeaseStore, NewLogChunk, Reaped, Result, StoreError},
+};
+
+/// What claiming changes. Parameters: ?1 worker, ?2 lease in milliseconds.
+macro_rules! claim {
+    () => {
+        concat!(
+            "UPDATE executions SET status = 'running', attempt = attempt + 1, attempts_left = attempts_left - 1, worker = ?1,
+                 worker_name = (SELECT name FROM workers WHERE workers.id = ?1), started_at = ", now!(), ",
+                 lease_expires_at = ", now!(), " + ?2 "
+        )
+    };
+}
+
+/// The fence of every later write. Parameters: ?1 execution, ?2 attempt, ?3 worker.
+macro_rules! fence {
+    () => {
+        "WHERE id = ?1 AND attempt = ?2 AND worker = ?3 AND status = 'running'"
+    };
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn held(row: &SqliteRow) -> Result<HeldLease> {
+    Ok(HeldLease {
+        execution: rows::text(row, "id")?,
+        attempt: row.try_get("attempt")?,
+        cancel_requested: row.try_get("cancel_requested")?,
+    })
+}
+
+#[async_trait]
+impl LeaseStore for SqliteStore {
+    async fn claim(&self, worker: WorkerId, id: ExecutionId, lease: Duration) -> Result<Option<Execution>> {
+        let row = sqlx::query(concat!(
+            claim!(),
+            "WHERE id = ?3 AND status = 'queued' RETURNING ",
+            execution_columns!()
+        ))
+        .bind(worker.to_string())
+        .bind(millis(lease))
+        .bind(id.to_string())
+        .fetch_optional(&self.writer)
+        .await?;
+        row.as_ref().map(rows::execution).transpose()
+    }
+
+    async fn claim_next(
+        &self,
+        worker: WorkerId,
+        of: &[Requirement],
+        lease: Duration,
+    ) -> Result<Option<Execution>> {
+        let row = sqlx::query(concat!(
+            claim!(),
+            "WHERE status = 'queued' AND id = (
+                 SELECT min(oldest) FROM (
+                     SELECT (SELECT min(id) FROM executions WHERE status = 'queued' AND requirement = value) AS oldest
+                     FROM json_each(?3)))
+             RETURNING ",
+            execution_columns!()
+        ))
+        .bind(worker.to_string())
+        .bind(millis(lease))
+        .bind(rows::to_json(&of)?)
+        .fetch_optional(&self.writer)
+        .await?;
+        row.as_ref().map(rows::execution).transpose()
+    }
+
+    async fn heartbeat(&self, worker: WorkerId, lease: Duration) -> Result<Vec<HeldLease>> {
+        let mut transaction = self.begin().await?;
+        let known = sqlx::query(concat!("UPDATE workers SET heartbeat_at = ", now!(), " WHERE id = ?"))
+            .bind(worker.to_string())
+            .execute(&mut *transaction)
+            .await?;
+        if known.rows_affected() == 0 {
+            return Err(StoreError::NotFound(format!("worker {worker}")));
+        }
+        let rows = sqlx::query(concat!(
+            "UPDATE executions SET lease_expires_at = ",
+            now!(),
+            " + ?2 WHERE worker = ?1 AND status = 'running'
+             RETURNING id, attempt, cancel_requested"
+        ))
+        .bind(worker.to_string())
+        .bind(millis(lease))
+        .fetch_all(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        rows.iter().map(held).collect()
+    }
+
+    async fn held(&self, worker: WorkerId) -> Result<Vec<HeldLease>> {
+        let query = sqlx::query(
+            "SELECT id, attempt, cancel_requested FROM executions WHERE worker = ? AND status = 'running'",
+        );
+        let rows = query.bind(worker.to_string()).fetch_all(&self.reader).await?;
+        rows.iter().map(held).collect()
+    }
+
+    async fn finish(
+        &self,
+        fence: Fence,
+        status: ExecutionStatus,
+        outcome: Outcome,
+        log: Vec<NewLogChunk>,
+    ) -> Result<()> {
+        debug_assert!(status.is_final(), "an attempt finishes in a final status");
+        let mut transaction = self.begin().await?;
+        logs::insert(&mut transaction, fence, &log).await?;
+        let finished = sqlx::query(concat!(
+            "UPDATE executions SET status = ?4, outcome = ?5, finished_at = ",
+            now!(),
+            ", lease_expires_at = NULL ",
+            fence!()
+        ))
+        .bind(fence.execution.to_string())
+        .bind(fence.attempt)
+        .bind(fence.worker.to_string())
+        .bind(status.as_str())
+        .bind(rows::to_json(&outcome)?)
+        .execute(&mut *transaction)
+        .await?;
+        if finished.rows_affected() == 0 {
+            return Err(StoreError::Fenced);
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    async fn release(&self, fence: Fence) -> Result<()> {
+        let released = sqlx::query(concat!(
+            "UPDATE executions SET status = 'queued', attempts_left = attempts_left + 1, lease_expires_at = NULL ", fence!()
+        ))
+        .bind(fence.execution.to_string())
+        .bind(fence.attempt)
+        .bind(fence.worker.to_string())
+        .execute(&self.writer)
+        .await?;
+        if released.rows_affected() == 0 { Err(StoreError::Fenced) } else { Ok(()) }
+    }
+
+    async fn reap(&self) -> Result<Vec<Reaped>> {
+        let rows = sqlx::query(concat!(
+            "UPDATE executions SET lease_expires_at = NULL,
+                 status = CASE WHEN cancel_requested THEN 'cancelled' WHEN attempts_left > 0 THEN 'queued' ELSE 'lost' END,
+                 finished_at = CASE WHEN cancel_requested OR attempts_left = 0 THEN ", now!(), " END,
+                 outcome = json_object('error', 'worker ' || coalesce(worker_name, worker) || ' was not heard of while it ran attempt ' || attempt)
+             WHERE status = 'running' AND lease_expires_at < ", now!(), " RETURNING id, requirement, status"
+        ))
+        .fetch_all(&self.writer)
+        .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Reaped {
+                    execution: rows::text(row, "id")?,
+                    requirement: rows::text(row, "requirement")?,
+                    status: rows::status(row)?,
+                })
+            })
+            .collect()
+    }
+}
