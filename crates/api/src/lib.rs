@@ -1,4 +1,17 @@
 //! The Attune control plane: an HTTP API over the store.
+//!
+//! The API decides nothing about executions that the store does not decide too: it checks what comes in, shows what may
+//! be seen, rings the doorbell, and lets the reaper look for leases that have expired.
 
+pub mod auth;
+mod events;
+mod extract;
 pub mod problem;
+mod reaper;
+mod routes;
+mod server;
+mod state;
 pub mod views;
+
+pub use server::{BindError, bind, openapi, router, serve};
+pub use state::ApiState;

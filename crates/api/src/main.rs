@@ -1,0 +1,139 @@
+//! `attune-api`: the control plane as a service.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+
+use anyhow::Context;
+use attune_api::{ApiState, BindError, auth};
+use attune_common::{
+    config::{Config, Sources, keys},
+    doorbell::LocalDoorbell,
+    store::{self, StoreError},
+    telemetry, tls,
+};
+use clap::Parser;
+use secrecy::SecretString;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// How to make a token, for people who have none.
+const TOKEN_HELP: &str =
+    "make one with 'head -c 32 /dev/urandom | base64 > token' and set ATTUNE__API__TOKEN_FILE=token";
+
+/// The Attune control plane: takes executions, shows what became of them, and looks after leases.
+#[derive(Parser)]
+#[command(version, after_help = after_help())]
+struct Arguments {
+    /// YAML file with configuration
+    #[arg(short, long, env = "ATTUNE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// Address to listen on, instead of the configured one
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+}
+
+fn after_help() -> String {
+    format!(
+        "\
+First start:
+  head -c 32 /dev/urandom | base64 > token
+  ATTUNE__API__TOKEN_FILE=token ATTUNE__DATABASE__URL=sqlite://attune.db attune-api
+  curl -H \"Authorization: Bearer $(cat token)\" http://127.0.0.1:8650/api/v1/workers
+
+The API describes itself at /openapi.json. SIGTERM and SIGINT stop it in an orderly way.
+RUST_LOG sets what is logged (default: info). Logs go to standard error.
+
+Configuration is read from the file, then from these variables (NAME_FILE reads the value from a file):
+{}",
+        keys::help()
+    )
+}
+
+/// What ends the program, by whose turn it is.
+enum Failure {
+    /// The caller must change flags or configuration.
+    Usage(anyhow::Error),
+    /// Something else went wrong.
+    Other(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+fn usage(error: impl Into<anyhow::Error>) -> Failure {
+    Failure::Usage(error.into())
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let (error, status) = match run(arguments) {
+        Ok(()) => return ExitCode::SUCCESS,
+        Err(Failure::Usage(error)) => (error, 2),
+        Err(Failure::Other(error)) => (error, 1),
+    };
+    #[expect(clippy::print_stderr, reason = "logging may not have started, and this is for people")]
+    {
+        eprintln!("attune-api: {error:#}");
+    }
+    ExitCode::from(status)
+}
+
+fn run(arguments: Arguments) -> Result<(), Failure> {
+    let mut config = Sources::process(arguments.config).load().map_err(usage)?;
+    if let Some(listen) = arguments.listen {
+        config.api.listen = listen;
+    }
+    telemetry::init(config.log.format, "info");
+    tls::install_provider();
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+    runtime.block_on(serve(&config))
+}
+
+async fn serve(config: &Config) -> Result<(), Failure> {
+    let token = token(config)?;
+    let url = config.database_url().map_err(usage)?;
+    let store = store::open(url).await.map_err(|error| match error {
+        StoreError::Url(_) => usage(error),
+        other => Failure::Other(other.into()),
+    })?;
+    let listener = attune_api::bind(&config.api.listen).await.map_err(|error| match error {
+        BindError::Address(_) => usage(error),
+        other => Failure::Other(other.into()),
+    })?;
+    let address = listener.local_addr().context("cannot tell the address listened on")?;
+    let doorbell = Arc::new(LocalDoorbell::new(config.database.poll_interval));
+    let state = ApiState::new(store, doorbell, token, config.worker.lease);
+    let shutdown = CancellationToken::new();
+    tokio::spawn(cancel_on_signal(shutdown.clone())?);
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    attune_api::serve(listener, state, shutdown).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn token(config: &Config) -> Result<&SecretString, Failure> {
+    let Some(token) = &config.api.token else {
+        return Err(usage(anyhow::anyhow!("configuration key 'api.token' is not set; {TOKEN_HELP}")));
+    };
+    auth::check_token(token)
+        .with_context(|| "configuration key 'api.token' will not do")
+        .map_err(|error| usage(anyhow::anyhow!("{error:#}; {TOKEN_HELP}")))?;
+    Ok(token)
+}
+
+/// Starts to listen for signals, and gives the future that waits for one.
+fn cancel_on_signal(shutdown: CancellationToken) -> anyhow::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    Ok(async move {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "stopping");
+        shutdown.cancel();
+    })
+}
