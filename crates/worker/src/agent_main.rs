@@ -1,0 +1,115 @@
+//! `attune-agent`: turns the container or host that it is dropped into into an Attune worker.
+//!
+//! Three phases: (1) detect the runtimes that are there, or respect the override; (2) load the configuration;
+//! (3) run the worker service. `--detect-only` stops after the first and needs neither configuration nor network.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use attune_common::telemetry::{self, LogFormat};
+use attune_worker::runtime_detect::{self, Format, Options, RUNTIMES_VARIABLE, Selection, detect, render};
+use clap::Parser;
+
+/// Turn this container or host into an Attune worker
+///
+/// The agent finds the interpreters that are here (shell, python, node, ruby, go, java, r, perl, and what a hints
+/// file adds), registers what it can run, takes executions, and runs them as processes.
+#[derive(Debug, Parser)]
+#[command(name = "attune-agent", version, after_long_help = AFTER_HELP)]
+struct Args {
+    /// Print what was detected and what was not, and why, then exit; needs no configuration
+    #[arg(long)]
+    detect_only: bool,
+
+    /// Form of the --detect-only report
+    #[arg(long, value_enum, default_value_t, requires = "detect_only", value_name = "FORM")]
+    format: Format,
+
+    /// Read added or replaced runtimes from this file
+    ///
+    /// Without it, .attune-runtime.yaml is read from / or from /opt/attune, where one exists.
+    #[arg(long, value_name = "FILE", env = "ATTUNE_RUNTIME_HINTS")]
+    hints: Option<PathBuf>,
+
+    /// Start even if a runtime that the override names is not here
+    #[arg(long)]
+    allow_missing_runtimes: bool,
+
+    /// Configuration file (YAML)
+    #[arg(short, long, value_name = "FILE", env = "ATTUNE_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Name to register under; the host's name when not given
+    #[arg(short, long, value_name = "NAME", env = "ATTUNE_WORKER_NAME")]
+    name: Option<String>,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  attune-agent --detect-only                     see what this container can run
+  attune-agent --detect-only --format json       the same, for programs
+  eval \"$(attune-agent --detect-only --format env)\" && echo \"$ATTUNE_WORKER_RUNTIMES\"
+  ATTUNE_WORKER_RUNTIMES=python,shell attune-agent -c /etc/attune/agent.yaml
+
+Environment:
+  ATTUNE_WORKER_RUNTIMES  offer only these runtimes (comma-separated; aliases such as python3 and nodejs work)
+  RUST_LOG                what to log to standard error (attune_worker=debug shows every candidate)
+
+Hints file:
+  runtimes:
+    - name: lua                      # a new runtime, or a built-in one to replace
+      interpreter: lua5.4            # an absolute path, or a name to look up
+      version_command: lua5.4 -v     # or version: \"5.4.6\", which runs nothing
+      file_extension: lua
+      args: []                       # between interpreter and script
+
+Exit status:
+  0  done; with --detect-only, at least one runtime is usable
+  1  failed: a wrong hints file, an unknown or absent runtime in ATTUNE_WORKER_RUNTIMES, ...
+  2  wrong usage
+  3  with --detect-only: no runtime is usable";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    telemetry::init(LogFormat::Text, "warn,attune_worker=info");
+    match run(args).await {
+        Ok(code) => code,
+        Err(error) => {
+            // nothing sensible is left to do when standard error is closed
+            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let detection = detect(&detection_options(&args)?).await?;
+    if args.detect_only {
+        let mut stdout = std::io::stdout().lock();
+        stdout
+            .write_all(render(&detection, args.format).as_bytes())
+            .and_then(|()| stdout.flush())
+            .context("cannot write the report to standard output")?;
+        return Ok(ExitCode::from(detection.exit_code()));
+    }
+    let _ = (args.config, args.name);
+    anyhow::bail!("the worker service is not part of this build; use --detect-only")
+}
+
+/// The search that flags and environment ask for.
+fn detection_options(args: &Args) -> anyhow::Result<Options> {
+    let only = match std::env::var(RUNTIMES_VARIABLE) {
+        Ok(list) => Selection::parse(&list, RUNTIMES_VARIABLE),
+        Err(std::env::VarError::NotPresent) => None,
+        Err(error) => return Err(error).context(RUNTIMES_VARIABLE),
+    };
+    Ok(runtime_detect::Options {
+        hints: args.hints.clone(),
+        only,
+        allow_missing: args.allow_missing_runtimes,
+        ..Options::from_env()
+    })
+}

@@ -1,0 +1,69 @@
+//! What can make a detection fail as a whole.
+
+use std::fmt::Write as _;
+
+use super::{Detection, HintsError, Selection, families};
+
+/// A detection that cannot be trusted, or that did not find what it was told to find.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DetectError {
+    /// The hints file is unreadable or wrong.
+    #[error(transparent)]
+    Hints(#[from] HintsError),
+    /// A selected name is no runtime.
+    #[error(
+        "{origin}: unknown runtime `{name}`{}; known are {}, and those that a hints file defines",
+        suggestion.as_ref().map_or_else(String::new, |near| format!(", did you mean `{near}`?")),
+        known.join(", ")
+    )]
+    UnknownRuntime {
+        /// The name as given.
+        name: String,
+        /// Where the selection came from.
+        origin: String,
+        /// The most similar known name.
+        suggestion: Option<String>,
+        /// Every name that would have been accepted, without aliases.
+        known: Vec<String>,
+    },
+    /// Selected runtimes have no usable interpreter on this machine.
+    #[error(
+        "{origin}: {} not found on this machine: {details}; install it, correct {origin}, or pass --allow-missing-runtimes",
+        names.join(", ")
+    )]
+    Absent {
+        /// Canonical names of the absent runtimes.
+        names: Vec<String>,
+        /// Where the selection came from.
+        origin: String,
+        /// What was looked for and where, and what was turned down.
+        details: String,
+    },
+}
+
+impl DetectError {
+    pub(super) fn absent(selection: &Selection, detection: &Detection) -> Self {
+        /// Directories named in the message; the report has all of them.
+        const SHOWN: usize = 6;
+        let mut details: Vec<String> = Vec::new();
+        for name in &detection.missing {
+            let rejected: Vec<_> =
+                detection.rejected.iter().filter(|rejected| rejected.runtime == *name).collect();
+            if rejected.is_empty() {
+                let called = families::by_name(name).map_or(name.clone(), |family| family.usual.join(" or "));
+                details.push(format!("no {called}"));
+            }
+            details.extend(rejected.iter().map(|r| format!("{} rejected ({})", r.path.display(), r.reason)));
+        }
+        let mut details = details.join(", ");
+        let places: Vec<_> =
+            detection.searched.iter().take(SHOWN).map(|place| place.display().to_string()).collect();
+        let _ = match detection.searched.len() {
+            0 => write!(details, " (no directory to search exists)"),
+            n if n > SHOWN => write!(details, " in {} and {} more directories", places.join(", "), n - SHOWN),
+            _ => write!(details, " in {}", places.join(", ")),
+        };
+        Self::Absent { names: detection.missing.clone(), origin: selection.origin().to_owned(), details }
+    }
+}
