@@ -133,19 +133,21 @@ impl Follower {
     /// Tells everything that is new, in the order in which it happened. Returns whether anything was.
     async fn tell(&mut self, execution: &Execution) -> Result<bool, Stop> {
         let mut news = false;
-        if self.position.attempt > 0 {
-            news |= self.tell_log().await?;
-        }
-        while self.position.attempt < execution.attempt {
+        loop {
+            // that an attempt runs is told before what it writes, every other status behind it
+            if self.position.attempt == execution.attempt && execution.status == ExecutionStatus::Running {
+                news |= self.tell_status(execution).await?;
+            }
+            if self.position.attempt > 0 {
+                news |= self.tell_log().await?;
+            }
+            if self.position.attempt >= execution.attempt {
+                return Ok(self.tell_status(execution).await? || news);
+            }
+            news = true;
             self.position = Position { attempt: self.position.attempt + 1, offset: 0 };
             self.send(FollowEvent::Attempt(AttemptEvent { attempt: self.position.attempt })).await?;
-            if self.position.attempt == execution.attempt && execution.status == ExecutionStatus::Running {
-                self.tell_status(execution).await?;
-            }
-            self.tell_log().await?;
-            news = true;
         }
-        Ok(self.tell_status(execution).await? || news)
     }
 
     async fn tell_log(&mut self) -> Result<bool, Stop> {

@@ -11,7 +11,7 @@ use axum::{
     },
     http::{StatusCode, header, request::Parts},
 };
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use crate::problem::{Kind, Problem};
 
@@ -48,6 +48,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
         })?;
         Ok(Self(query))
     }
+}
+
+/// Reads a whole number of a query.
+pub(crate) fn whole_number<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr,
+{
+    let text = String::deserialize(deserializer)?;
+    let shown: String = text.chars().take(40).collect();
+    let refusal = || serde::de::Error::custom(format!("a whole number is expected, not '{shown}'"));
+    text.parse().map(Some).map_err(|_| refusal())
 }
 
 /// A JSON request body.

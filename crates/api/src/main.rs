@@ -1,6 +1,6 @@
 //! `attune-api`: the control plane as a service.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{fmt::Display, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use attune_api::{ApiState, BindError, auth};
@@ -52,31 +52,36 @@ Configuration is read from the file, then from these variables (NAME_FILE reads 
 /// What ends the program, by whose turn it is.
 enum Failure {
     /// The caller must change flags or configuration.
-    Usage(anyhow::Error),
+    Usage(String),
     /// Something else went wrong.
-    Other(anyhow::Error),
+    Other(String),
 }
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Self::Other(error)
+        Self::Other(format!("{error:#}"))
     }
 }
 
-fn usage(error: impl Into<anyhow::Error>) -> Failure {
-    Failure::Usage(error.into())
+// library errors tell their cause themselves, so their chain would say it twice
+fn usage(error: impl Display) -> Failure {
+    Failure::Usage(error.to_string())
+}
+
+fn other(error: impl Display) -> Failure {
+    Failure::Other(error.to_string())
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let (error, status) = match run(arguments) {
+    let (message, status) = match run(arguments) {
         Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Usage(error)) => (error, 2),
-        Err(Failure::Other(error)) => (error, 1),
+        Err(Failure::Usage(message)) => (message, 2),
+        Err(Failure::Other(message)) => (message, 1),
     };
     #[expect(clippy::print_stderr, reason = "logging may not have started, and this is for people")]
     {
-        eprintln!("attune-api: {error:#}");
+        eprintln!("attune-api: {message}");
     }
     ExitCode::from(status)
 }
@@ -97,11 +102,11 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     let url = config.database_url().map_err(usage)?;
     let store = store::open(url).await.map_err(|error| match error {
         StoreError::Url(_) => usage(error),
-        other => Failure::Other(other.into()),
+        error => other(error),
     })?;
     let listener = attune_api::bind(&config.api.listen).await.map_err(|error| match error {
         BindError::Address(_) => usage(error),
-        other => Failure::Other(other.into()),
+        error => other(error),
     })?;
     let address = listener.local_addr().context("cannot tell the address listened on")?;
     let doorbell = Arc::new(LocalDoorbell::new(config.database.poll_interval));
@@ -115,12 +120,9 @@ async fn serve(config: &Config) -> Result<(), Failure> {
 }
 
 fn token(config: &Config) -> Result<&SecretString, Failure> {
-    let Some(token) = &config.api.token else {
-        return Err(usage(anyhow::anyhow!("configuration key 'api.token' is not set; {TOKEN_HELP}")));
-    };
-    auth::check_token(token)
-        .with_context(|| "configuration key 'api.token' will not do")
-        .map_err(|error| usage(anyhow::anyhow!("{error:#}; {TOKEN_HELP}")))?;
+    let key = "configuration key 'api.token'";
+    let token = config.api.token.as_ref().ok_or_else(|| usage(format!("{key} is not set; {TOKEN_HELP}")))?;
+    auth::check_token(token).map_err(|error| usage(format!("{key} will not do: {error}; {TOKEN_HELP}")))?;
     Ok(token)
 }
 

@@ -206,3 +206,22 @@ impl IntoResponses for CommonProblems {
         .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_store_says_stays_inside() {
+        let corrupt = StoreError::Corrupt { what: "parameters", reason: "hunter2".to_owned() };
+        for (error, status) in [
+            (corrupt, 500),
+            (StoreError::Fenced, 500),
+            (StoreError::NotFound("action demo.greet".to_owned()), 404),
+        ] {
+            let document = Problem::from(error).into_document();
+            assert_eq!(document.status, status);
+            assert!(!document.detail.contains("hunter2"), "{document:?}");
+        }
+    }
+}

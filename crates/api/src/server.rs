@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::trace::TraceLayer;
 use utoipa::openapi::{
-    InfoBuilder, OpenApi, OpenApiBuilder,
+    ComponentsBuilder, InfoBuilder, OpenApi, OpenApiBuilder,
     security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 use utoipa_axum::router::OpenApiRouter;
@@ -23,6 +23,7 @@ use crate::{
     problem::{Kind, Problem},
     reaper, routes,
     state::ApiState,
+    views::{AttemptEvent, StatusEvent},
 };
 
 /// Where the resources live.
@@ -85,7 +86,11 @@ pub fn openapi() -> OpenApi {
         .title("Attune")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some("Submit executions of actions, and see what becomes of them."));
-    let mut components = described.components.unwrap_or_default();
+    // events are no answer of an operation, so the handlers do not bring them along
+    let mut components = ComponentsBuilder::from(described.components.unwrap_or_default())
+        .schema_from::<AttemptEvent>()
+        .schema_from::<StatusEvent>()
+        .build();
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .description(Some("the token that api.token is set to"))

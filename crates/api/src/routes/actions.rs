@@ -16,6 +16,9 @@ use crate::{
     views::{ActionList, ActionSummary, ActionView},
 };
 
+/// Longest name for which a similar one is looked for.
+const MAX_COMPARED: usize = 200;
+
 pub(super) fn router() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new().routes(routes!(list_actions)).routes(routes!(get_action))
 }
@@ -90,6 +93,8 @@ pub(super) async fn find(state: &ApiState, name: &str) -> Result<Action, Problem
 }
 
 fn suggestion(name: &str, known: &[Action]) -> String {
+    // comparing takes time that grows with the length, and no name is this long
+    let name = if name.len() <= MAX_COMPARED { name } else { "" };
     let names: Vec<String> = known.iter().map(|action| action.r#ref.to_string()).collect();
     // forgetting the pack is the likeliest slip
     let in_some_pack =

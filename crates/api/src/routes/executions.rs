@@ -18,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{actions, list_limit};
 use crate::{
-    extract::{JsonBody, QueryOf, Segment},
+    extract::{JsonBody, QueryOf, Segment, whole_number},
     problem::{CommonProblems, Kind, Problem, ProblemDocument},
     state::ApiState,
     views::{ExecutionList, ExecutionSummary, ExecutionView, SubmitExecution},
@@ -29,6 +29,9 @@ const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Longest idempotency key.
 const MAX_KEY_LENGTH: usize = 255;
+
+/// Most parameters beyond those that the action takes whose names are told one by one.
+const MAX_UNKNOWN_PARAMETERS: usize = 100;
 
 /// Largest submission: the parameters and some room for the rest.
 const MAX_SUBMIT_BYTES: usize = parameters::MAX_BYTES + 64 * 1024;
@@ -98,6 +101,7 @@ async fn submit_execution(
     let idempotency_key = idempotency_key(&headers, request.idempotency_key)?;
     let action = actions::find(&state, &request.action).await?;
     check_submittable(&action)?;
+    check_count(&action, request.parameters.len())?;
     let parameters = action
         .parameters
         .resolve(request.parameters)
@@ -126,6 +130,7 @@ struct ExecutionQuery {
     status: Option<String>,
     /// At most this many: 1 to 500, 50 when absent.
     #[param(minimum = 1, maximum = 500)]
+    #[serde(default, deserialize_with = "whole_number")]
     limit: Option<u32>,
     /// Only executions submitted before this one: `next` of the page before.
     #[param(format = Uuid)]
@@ -256,6 +261,16 @@ fn check_submittable(action: &Action) -> Result<(), Problem> {
         ));
     }
     Ok(())
+}
+
+/// Every parameter that is not known is a fault with a text of its own, so there must not be millions of them.
+fn check_count(action: &Action, given: usize) -> Result<(), Problem> {
+    let taken = action.parameters.iter().count();
+    if given <= taken + MAX_UNKNOWN_PARAMETERS {
+        return Ok(());
+    }
+    let detail = format!("action '{}' takes {taken} parameters, {given} were given", action.r#ref);
+    Err(Problem::new(Kind::InvalidParameters, detail))
 }
 
 fn idempotency_key(headers: &HeaderMap, in_body: Option<String>) -> Result<Option<String>, Problem> {

@@ -9,7 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::executions;
 use crate::{
     events::{self, Position},
-    extract::{QueryOf, Segment},
+    extract::{QueryOf, Segment, whole_number},
     problem::{CommonProblems, Kind, Problem, ProblemDocument},
     state::ApiState,
     views::LogPage,
@@ -31,11 +31,14 @@ pub(super) fn router() -> OpenApiRouter<ApiState> {
 struct PageQuery {
     /// Number of the attempt; the current or last one when absent.
     #[param(minimum = 1)]
+    #[serde(default, deserialize_with = "whole_number")]
     attempt: Option<u32>,
     /// Byte of the attempt's log to start at; 0 when absent.
+    #[serde(default, deserialize_with = "whole_number")]
     from: Option<u64>,
     /// About how many bytes of log to answer with: 1 to 4194304, 1048576 when absent.
     #[param(minimum = 1, maximum = 4_194_304)]
+    #[serde(default, deserialize_with = "whole_number")]
     limit: Option<u64>,
 }
 
@@ -87,8 +90,10 @@ async fn read_log(
 struct FollowQuery {
     /// Number of the attempt to start with; the current or last one when absent.
     #[param(minimum = 1)]
+    #[serde(default, deserialize_with = "whole_number")]
     attempt: Option<u32>,
     /// Byte of that attempt's log to start at; 0 when absent.
+    #[serde(default, deserialize_with = "whole_number")]
     from: Option<u64>,
 }
 
@@ -138,7 +143,8 @@ async fn follow_log(
         None => (query.attempt, query.from.unwrap_or(0)),
     };
     let from = Position { attempt: checked_attempt(&execution, attempt)?, offset: checked_offset(offset)? };
-    Ok(events::follow(state, id, from, resumed.is_none()))
+    // nginx would hold back what it has not got enough of
+    Ok(([("x-accel-buffering", "no")], events::follow(state, id, from, resumed.is_none())))
 }
 
 fn checked_attempt(execution: &Execution, asked: Option<u32>) -> Result<u32, Problem> {
