@@ -70,6 +70,8 @@ pub trait ExecutionStore: Send + Sync + 'static {
 pub trait LeaseStore: Send + Sync + 'static {
     /// Takes one given execution, if it is still queued.
     async fn claim(&self, worker: WorkerId, id: ExecutionId, lease: Duration) -> Result<Option<Execution>>;
+    /// Every requirement that some execution has or had: what a worker holds against its capabilities.
+    async fn known_requirements(&self) -> Result<Vec<Requirement>>;
     /// Takes the oldest queued execution with one of these requirements.
     async fn claim_next(
         &self,

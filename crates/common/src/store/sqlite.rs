@@ -84,7 +84,7 @@ impl SqliteStore {
             StoreError::Database(error) => open_error(file, reason(error)),
             other => other,
         })?;
-        let migrated = MIGRATIONS.run(&mut *transaction).await;
+        let migrated = MIGRATIONS.run_direct(None, &mut *transaction, false).await;
         migrated.map_err(|source| StoreError::Migrate { database: file.display().to_string(), source })?;
         Ok(transaction.commit().await?)
     }

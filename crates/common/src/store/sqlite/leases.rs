@@ -58,6 +58,11 @@ impl LeaseStore for SqliteStore {
         row.as_ref().map(rows::execution).transpose()
     }
 
+    async fn known_requirements(&self) -> Result<Vec<Requirement>> {
+        let rows = sqlx::query("SELECT requirement FROM requirements").fetch_all(&self.reader).await?;
+        rows.iter().map(|row| rows::text(row, "requirement")).collect()
+    }
+
     async fn claim_next(
         &self,
         worker: WorkerId,

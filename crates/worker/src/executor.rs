@@ -1,0 +1,269 @@
+//! One execution, from its claim to its outcome.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use anyhow::{Context, anyhow};
+use attune_common::{
+    model::{Execution, ExecutionStatus, Outcome, WorkerId, runtime},
+    store::{Fence, NewLogChunk, Store, StoreError},
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::{
+    interpreter,
+    log_writer::{LogEnd, LogWriter},
+    output::ResultBuffer,
+    packs::PackCache,
+    params::{self, Delivery},
+    process::{self, EndReason, Ending, Limits, ProcessSpec, Status},
+    runtime_detect::{Detection, Interpreter},
+    settings::ExecutionSettings,
+    workspace::Workspace,
+};
+
+/// Pieces of output that wait between the pipes and the log.
+const OUTPUT_BACKLOG: usize = 16;
+
+/// Runs executions of one worker.
+#[derive(Clone)]
+pub struct Executor {
+    store: Arc<dyn Store>,
+    worker: WorkerId,
+    packs: Arc<PackCache>,
+    detection: Arc<Detection>,
+    settings: Arc<ExecutionSettings>,
+}
+
+/// What came of an attempt.
+struct Attempt {
+    verdict: Verdict,
+    outcome: Outcome,
+    log: Vec<NewLogChunk>,
+}
+
+enum Verdict {
+    Ended(ExecutionStatus),
+    GiveBack,
+    LeaseLost,
+}
+
+impl Executor {
+    /// An executor for the executions that `worker` claims.
+    pub fn new(
+        store: Arc<dyn Store>,
+        worker: WorkerId,
+        detection: Detection,
+        settings: ExecutionSettings,
+    ) -> Self {
+        Self {
+            packs: Arc::new(PackCache::new(settings.cache_dir.join("packs"))),
+            detection: Arc::new(detection),
+            settings: Arc::new(settings),
+            store,
+            worker,
+        }
+    }
+
+    /// Runs a claimed execution and records its outcome. `end` carries the reason to end it early.
+    pub async fn run(&self, execution: Execution, end: watch::Sender<Option<EndReason>>) {
+        let fence = Fence { execution: execution.id, attempt: execution.attempt, worker: self.worker };
+        tracing::info!(execution = %execution.id, action = %execution.action.r#ref, attempt = execution.attempt, "started");
+        let attempt = self.attempt_in_task(&execution, fence, &end).await.unwrap_or_else(|error| Attempt {
+            verdict: Verdict::Ended(ExecutionStatus::Failed),
+            outcome: Outcome { error: Some(format!("{error:#}")), ..Outcome::default() },
+            log: Vec::new(),
+        });
+        match attempt.verdict {
+            Verdict::Ended(status) => self.finish(fence, status, attempt.outcome, attempt.log, &end).await,
+            Verdict::GiveBack => self.give_back(fence).await,
+            Verdict::LeaseLost => tracing::warn!(execution = %execution.id, "ended: the lease is lost"),
+        }
+    }
+
+    /// Runs the attempt in a task of its own, so that even a panic becomes an outcome.
+    async fn attempt_in_task(
+        &self,
+        execution: &Execution,
+        fence: Fence,
+        end: &watch::Sender<Option<EndReason>>,
+    ) -> anyhow::Result<Attempt> {
+        let (executor, execution, end) = (self.clone(), execution.clone(), end.clone());
+        let task = tokio::spawn(async move { executor.attempt(&execution, fence, &end).await });
+        AbortOnDropHandle::new(task).await.context("the worker failed while it ran this")?
+    }
+
+    async fn attempt(
+        &self,
+        execution: &Execution,
+        fence: Fence,
+        end: &watch::Sender<Option<EndReason>>,
+    ) -> anyhow::Result<Attempt> {
+        let action = &execution.action;
+        let pack = self
+            .packs
+            .materialise(&self.store, &execution.pack_digest)
+            .await
+            .context("cannot prepare the pack")?;
+        let workspace = Workspace::create(&self.settings)?;
+        let (interpreter, spec) = self.command(execution, &pack, &workspace)?;
+        let limits = Limits {
+            timeout: action.timeout().unwrap_or(self.settings.default_timeout),
+            kill_grace: self.settings.kill_grace,
+        };
+        let program = spec.command.first().cloned().unwrap_or_default();
+
+        let (sender, receiver) = mpsc::channel(OUTPUT_BACKLOG);
+        let log = LogWriter::new(
+            self.store.clone(),
+            fence,
+            end.clone(),
+            self.settings.max_log_bytes,
+            ResultBuffer::new(self.settings.max_result_bytes),
+        );
+        let log = tokio::spawn(log.collect(receiver));
+        let ending = process::run(spec, limits, sender, end.subscribe())
+            .await
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let log = log.await.context("collecting the output was interrupted")?;
+        // removing a large folder takes time that other executions should not wait for
+        tokio::task::spawn_blocking(move || drop(workspace));
+        Ok(judge(execution, ending, log, limits.timeout, interpreter))
+    }
+
+    fn command(
+        &self,
+        execution: &Execution,
+        pack: &Path,
+        workspace: &Workspace,
+    ) -> anyhow::Result<(Option<String>, ProcessSpec)> {
+        let action = &execution.action;
+        let script = pack.join("actions").join(&action.entry_point);
+        let chosen =
+            if action.runner_type == runtime::NATIVE {
+                None
+            } else {
+                let chosen = interpreter::choose(&self.detection, &execution.requirement);
+                Some(chosen.ok_or_else(|| {
+                    anyhow!("this worker has no interpreter for '{}'", execution.requirement)
+                })?)
+            };
+        let interpreter = chosen.map(|(_, interpreter)| interpreter);
+        let mut environment = workspace.environment(execution, pack, interpreter, &self.settings);
+        let mut stdin = Vec::new();
+        match params::deliver(&execution.parameters, action.parameter_delivery, action.parameter_format)? {
+            Delivery::Stdin(bytes) => stdin = bytes,
+            Delivery::Environment(variables) => environment.extend(variables),
+            Delivery::File(bytes) => {
+                environment
+                    .push(("ATTUNE_PARAMETERS_FILE".into(), workspace.write_parameters(&bytes)?.into()));
+            }
+        }
+        let command = match chosen {
+            Some((runtime, interpreter)) => runtime.command(interpreter, &script),
+            None => vec![script.into()],
+        };
+        let spec = ProcessSpec { command, environment, directory: workspace.directory(), stdin };
+        Ok((interpreter.map(described), spec))
+    }
+
+    /// Records the outcome; tries again until the store has answered, or the lease is gone.
+    async fn finish(
+        &self,
+        fence: Fence,
+        status: ExecutionStatus,
+        outcome: Outcome,
+        log: Vec<NewLogChunk>,
+        end: &watch::Sender<Option<EndReason>>,
+    ) {
+        let mut pause = Duration::from_millis(100);
+        loop {
+            match self.store.finish(fence, status, outcome.clone(), log.clone()).await {
+                Ok(()) => {
+                    tracing::info!(execution = %fence.execution, %status, error = outcome.error, "finished");
+                    return;
+                }
+                Err(StoreError::Fenced) => {
+                    tracing::warn!(execution = %fence.execution, %status, "outcome dropped: the lease is lost");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(execution = %fence.execution, %error, "cannot record the outcome, trying again");
+                }
+            }
+            if *end.borrow() == Some(EndReason::LeaseLost) {
+                tracing::warn!(execution = %fence.execution, %status, "outcome dropped: the store did not answer while the lease lasted");
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+    }
+
+    async fn give_back(&self, fence: Fence) {
+        match self.store.release(fence).await {
+            Ok(()) => tracing::info!(execution = %fence.execution, "given back to the queue"),
+            // its lease will expire, and it goes back to the queue then
+            Err(error) => tracing::warn!(execution = %fence.execution, %error, "cannot give back"),
+        }
+    }
+}
+
+fn described(interpreter: &Interpreter) -> String {
+    match &interpreter.version {
+        Some(version) => format!("{} {version}", interpreter.path.display()),
+        None => interpreter.path.display().to_string(),
+    }
+}
+
+/// What an ending means.
+fn judge(
+    execution: &Execution,
+    ending: Ending,
+    log: LogEnd,
+    timeout: Duration,
+    interpreter: Option<String>,
+) -> Attempt {
+    let (exit_code, signal) = match ending.status {
+        Status::Exited(code) => (Some(code), None),
+        Status::Signalled(signal) => (None, Some(signal)),
+    };
+    let result = log.result.read(execution.action.output_format);
+    let (verdict, error) = match ending.reason {
+        Some(EndReason::LeaseLost) => (Verdict::LeaseLost, None),
+        Some(EndReason::GivenBack) => (Verdict::GiveBack, None),
+        Some(EndReason::Cancelled) => {
+            (Verdict::Ended(ExecutionStatus::Cancelled), Some("cancelled while it ran".to_owned()))
+        }
+        Some(EndReason::WorkerStopped) => (
+            Verdict::Ended(ExecutionStatus::Cancelled),
+            Some("cancelled: its worker was told to stop at once".to_owned()),
+        ),
+        None if ending.timed_out => (
+            Verdict::Ended(ExecutionStatus::TimedOut),
+            Some(format!("not finished after {timeout:?}, its time limit")),
+        ),
+        None => match (ending.status, &result) {
+            (Status::Exited(0), Ok(_)) => (Verdict::Ended(ExecutionStatus::Succeeded), None),
+            (Status::Exited(0), Err(error)) => (Verdict::Ended(ExecutionStatus::Failed), Some(error.clone())),
+            (Status::Exited(code), _) => (
+                Verdict::Ended(ExecutionStatus::Failed),
+                Some(format!("the process exited with status {code}")),
+            ),
+            (Status::Signalled(signal), _) => (
+                Verdict::Ended(ExecutionStatus::Failed),
+                Some(format!("the process was ended by signal {signal}")),
+            ),
+        },
+    };
+    let outcome = Outcome {
+        exit_code,
+        signal,
+        error,
+        // an action that fails may still have said why, in its result
+        result: result.ok().flatten(),
+        interpreter,
+        log_bytes_dropped: log.dropped,
+    };
+    Attempt { verdict, outcome, log: log.pending }
+}

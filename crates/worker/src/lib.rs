@@ -1,0 +1,21 @@
+//! Runs Attune actions as processes.
+//!
+//! [`runtime_detect`] finds the interpreters, [`service`] registers the worker and takes executions, [`executor`] brings one
+//! of them from its claim to its outcome: the pack from [`packs`], folders and environment from [`workspace`], parameters
+//! by [`params`], the process by [`process`], its output through [`log_writer`] into the store and through [`output`] into
+//! a result. `attune-agent` and `attune-worker` are this library with detected and with configured runtimes.
+
+pub mod executor;
+pub mod interpreter;
+pub mod log_writer;
+pub mod output;
+pub mod packs;
+pub mod params;
+pub mod process;
+pub mod registration;
+pub mod running;
+pub mod runtime_detect;
+pub mod service;
+pub mod settings;
+pub mod stop;
+pub mod workspace;

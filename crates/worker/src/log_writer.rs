@@ -1,0 +1,160 @@
+//! From the pipes into the store: what an action writes, in pieces, while it runs.
+
+use std::{sync::Arc, time::Duration};
+
+use attune_common::{
+    model::LogStream,
+    store::{Fence, NewLogChunk, Store, StoreError},
+};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
+
+use crate::{
+    output::ResultBuffer,
+    process::{EndReason, Output},
+};
+
+/// How long output waits for more before it is stored.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Bytes that are stored at once without waiting for more.
+const FLUSH_BYTES: usize = 256 * 1024;
+
+/// Largest piece, in bytes.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Bytes held while the store does not answer; then the action has to wait.
+const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
+
+/// Collects the output of one attempt.
+pub struct LogWriter {
+    store: Arc<dyn Store>,
+    fence: Fence,
+    end: watch::Sender<Option<EndReason>>,
+    limit: u64,
+    offset: u64,
+    dropped: u64,
+    pending: Vec<NewLogChunk>,
+    pending_bytes: usize,
+    flush_at: Option<Instant>,
+    result: ResultBuffer,
+}
+
+/// What is left when the output has ended.
+#[derive(Debug)]
+pub struct LogEnd {
+    /// Pieces that are not stored yet: they go with the outcome.
+    pub pending: Vec<NewLogChunk>,
+    /// Bytes that the limit kept out.
+    pub dropped: u64,
+    /// What the result is read from.
+    pub result: ResultBuffer,
+}
+
+impl LogWriter {
+    /// A writer for an attempt. `limit` is the largest stored log in bytes; `end` is told when the lease is lost.
+    pub fn new(
+        store: Arc<dyn Store>,
+        fence: Fence,
+        end: watch::Sender<Option<EndReason>>,
+        limit: u64,
+        result: ResultBuffer,
+    ) -> Self {
+        Self {
+            store,
+            fence,
+            end,
+            limit,
+            offset: 0,
+            dropped: 0,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            flush_at: None,
+            result,
+        }
+    }
+
+    /// Stores what comes until nothing comes any more.
+    pub async fn collect(mut self, mut output: mpsc::Receiver<Output>) -> LogEnd {
+        loop {
+            let flush_at = self.flush_at;
+            let timer = async {
+                match flush_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = timer => self.flush().await,
+                next = output.recv(), if self.pending_bytes < MAX_PENDING_BYTES => match next {
+                    Some(piece) => self.take(piece),
+                    None => break,
+                },
+            }
+            if self.pending_bytes >= FLUSH_BYTES {
+                self.flush().await;
+            }
+        }
+        self.end()
+    }
+
+    fn take(&mut self, piece: Output) {
+        if piece.stream == LogStream::Stdout {
+            self.result.push(&piece.data);
+        }
+        let room = usize::try_from(self.limit - self.offset).unwrap_or(usize::MAX);
+        let kept = room.min(piece.data.len());
+        self.dropped += (piece.data.len() - kept) as u64;
+        if kept > 0 {
+            self.add(piece.stream, &piece.data[..kept]);
+        }
+    }
+
+    fn add(&mut self, stream: LogStream, data: &[u8]) {
+        match self.pending.last_mut() {
+            Some(last) if last.stream == stream && last.data.len() + data.len() <= CHUNK_BYTES => {
+                last.data.extend_from_slice(data);
+            }
+            _ => self.pending.push(NewLogChunk { offset: self.offset, stream, data: data.to_vec() }),
+        }
+        self.offset += data.len() as u64;
+        self.pending_bytes += data.len();
+        self.flush_at = self.flush_at.or_else(|| Some(Instant::now() + FLUSH_INTERVAL));
+    }
+
+    async fn flush(&mut self) {
+        match self.store.append_log(self.fence, self.pending.clone()).await {
+            Ok(()) => {
+                self.pending.clear();
+                self.pending_bytes = 0;
+                self.flush_at = None;
+            }
+            Err(StoreError::Fenced) => {
+                self.end.send_replace(Some(EndReason::LeaseLost));
+                // the rest is read, so that the process can end, and goes nowhere
+                self.pending.clear();
+                self.pending_bytes = 0;
+                self.flush_at = None;
+                self.limit = self.offset;
+            }
+            Err(error) => {
+                tracing::warn!(execution = %self.fence.execution, %error, "cannot store the log, trying again");
+                self.flush_at = Some(Instant::now() + 10 * FLUSH_INTERVAL);
+            }
+        }
+    }
+
+    fn end(mut self) -> LogEnd {
+        if self.dropped > 0 {
+            let text = format!(
+                "\n[attune: {} bytes of output were dropped: the log is limited to {} bytes]\n",
+                self.dropped, self.limit
+            );
+            self.add(LogStream::System, text.as_bytes());
+        }
+        LogEnd { pending: self.pending, dropped: self.dropped, result: self.result }
+    }
+}

@@ -1,0 +1,80 @@
+//! Reading both output streams of a process without ever holding more than a few buffers.
+
+use std::time::Duration;
+
+use attune_common::model::LogStream;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    process::Child,
+    sync::mpsc,
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Most bytes read at once: the size of a pipe (pipe(7)).
+const READ_BYTES: usize = 64 * 1024;
+
+/// How long a pipe may be silent after the process has ended before it is closed.
+const IDLE_LIMIT: Duration = Duration::from_millis(500);
+
+/// Something that the process wrote.
+#[derive(Debug)]
+pub struct Output {
+    /// Where it was written.
+    pub stream: LogStream,
+    /// What was written.
+    pub data: Vec<u8>,
+}
+
+/// The tasks that read.
+pub(super) struct Readers(JoinSet<()>);
+
+/// Starts reading both streams. `exited` says that the process itself has ended.
+pub(super) fn start(child: &mut Child, output: &mpsc::Sender<Output>, exited: &CancellationToken) -> Readers {
+    let mut tasks = JoinSet::new();
+    if let Some(pipe) = child.stdout.take() {
+        tasks.spawn(read(pipe, LogStream::Stdout, output.clone(), exited.clone()));
+    }
+    if let Some(pipe) = child.stderr.take() {
+        tasks.spawn(read(pipe, LogStream::Stderr, output.clone(), exited.clone()));
+    }
+    Readers(tasks)
+}
+
+impl Readers {
+    /// Waits until both pipes are closed, silent, or `limit` has passed.
+    pub(super) async fn finish(mut self, limit: Duration) {
+        let all = async { while self.0.join_next().await.is_some() {} };
+        // what is still reading then is aborted with the set
+        let _ = tokio::time::timeout(limit, all).await;
+    }
+}
+
+async fn read(
+    mut pipe: impl AsyncRead + Unpin,
+    stream: LogStream,
+    output: mpsc::Sender<Output>,
+    exited: CancellationToken,
+) {
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let silent = async {
+            exited.cancelled().await;
+            tokio::time::sleep(IDLE_LIMIT).await;
+        };
+        let read = tokio::select! {
+            biased;
+            read = pipe.read(&mut buffer) => read,
+            () = silent => return,
+        };
+        match read {
+            Ok(0) | Err(_) => return,
+            Ok(length) => {
+                // a receiver that is gone wants no more
+                if output.send(Output { stream, data: buffer[..length].to_vec() }).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+}

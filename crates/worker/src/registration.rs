@@ -1,0 +1,116 @@
+//! Registering the worker, and saying that it lives.
+
+use std::{sync::Arc, time::Instant};
+
+use attune_common::{
+    model::{
+        Capabilities, ExecutionId, WorkerId,
+        worker::{InterpreterCapability, RuntimeCapability},
+    },
+    store::{Fence, HeldLease, NewWorker, Store, StoreError},
+};
+use tokio::time::MissedTickBehavior;
+
+use crate::{process::EndReason, running::Running, runtime_detect::Detection, settings::WorkerSettings};
+
+/// What a worker with these interpreters and settings offers.
+#[must_use]
+pub fn capabilities(detection: &Detection, settings: &WorkerSettings) -> Capabilities {
+    let runtimes = detection.runtimes.iter().map(|runtime| RuntimeCapability {
+        name: runtime.name.clone(),
+        interpreters: runtime
+            .interpreters
+            .iter()
+            .map(|one| InterpreterCapability {
+                path: one.path.display().to_string(),
+                version: one.version.clone(),
+            })
+            .collect(),
+    });
+    Capabilities {
+        runtimes: runtimes.collect(),
+        labels: settings.labels.clone(),
+        architecture: std::env::consts::ARCH.to_owned(),
+        operating_system: std::env::consts::OS.to_owned(),
+    }
+}
+
+/// Registers the worker under a new id.
+pub(crate) async fn register(
+    store: &Arc<dyn Store>,
+    id: WorkerId,
+    settings: &WorkerSettings,
+    capabilities: &Capabilities,
+) -> Result<(), StoreError> {
+    let worker = NewWorker {
+        id,
+        name: settings.name.clone(),
+        kind: settings.kind,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        capabilities: capabilities.clone(),
+        slots: settings.slots,
+    };
+    store.register_worker(worker).await
+}
+
+/// Says that the worker lives, renews its leases, and ends what was cancelled or taken away. Never returns.
+///
+/// When the store has not answered for a whole lease, everything that runs is ended: somebody else may run it by now.
+pub(crate) async fn heartbeat(
+    store: Arc<dyn Store>,
+    id: WorkerId,
+    settings: WorkerSettings,
+    capabilities: Capabilities,
+    running: Running,
+) {
+    let mut ticks = tokio::time::interval(settings.heartbeat_interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut renewed = Instant::now();
+    let mut unknown = Vec::new();
+    loop {
+        ticks.tick().await;
+        let before = running.attempts();
+        let asked = Instant::now();
+        match store.heartbeat(id, settings.lease).await {
+            Ok(held) => {
+                renewed = asked;
+                running.follow(&before, &held);
+                unknown = give_back_unknown(&store, id, &held, &running, &unknown).await;
+            }
+            Err(StoreError::NotFound(_)) => {
+                tracing::warn!(worker = %id, "the store does not know this worker any more: registering again");
+                if let Err(error) = register(&store, id, &settings, &capabilities).await {
+                    tracing::warn!(%error, "cannot register again, trying with the next heartbeat");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "heartbeat failed"),
+        }
+        if renewed.elapsed() > settings.lease {
+            running.end_all(EndReason::LeaseLost);
+        }
+    }
+}
+
+/// Gives back leases whose claim was never answered: the store gave them, but nothing here runs them. Returns those seen
+/// for the first time; one that is still there at the next heartbeat is no claim under way.
+async fn give_back_unknown(
+    store: &Arc<dyn Store>,
+    worker: WorkerId,
+    held: &[HeldLease],
+    running: &Running,
+    seen_before: &[(ExecutionId, u32)],
+) -> Vec<(ExecutionId, u32)> {
+    let known = running.attempts();
+    let mut first_seen = Vec::new();
+    for lease in held.iter().filter(|lease| !known.contains(&(lease.execution, lease.attempt))) {
+        if !seen_before.contains(&(lease.execution, lease.attempt)) {
+            first_seen.push((lease.execution, lease.attempt));
+            continue;
+        }
+        let fence = Fence { execution: lease.execution, attempt: lease.attempt, worker };
+        if let Err(error) = store.release(fence).await {
+            tracing::warn!(execution = %lease.execution, %error, "cannot give back a lease that nothing here holds");
+        }
+    }
+    first_seen
+}

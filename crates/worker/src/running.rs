@@ -1,0 +1,119 @@
+//! What the worker runs now, shared between the service, the heartbeat and the executions themselves.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use attune_common::{model::ExecutionId, store::HeldLease};
+use tokio::sync::watch;
+
+use crate::process::EndReason;
+
+/// A running execution, as seen from outside.
+#[derive(Clone, Debug)]
+struct Entry {
+    attempt: u32,
+    end: watch::Sender<Option<EndReason>>,
+}
+
+/// Running executions by id.
+#[derive(Clone, Debug, Default)]
+pub struct Running(Arc<Mutex<HashMap<ExecutionId, Entry>>>);
+
+impl Running {
+    /// Adds an execution. The returned channel carries the reason to end it.
+    #[must_use]
+    pub fn add(&self, id: ExecutionId, attempt: u32) -> watch::Sender<Option<EndReason>> {
+        let (end, _) = watch::channel(None);
+        self.entries().insert(id, Entry { attempt, end: end.clone() });
+        end
+    }
+
+    /// Removes an attempt that has ended; a newer attempt of the same execution stays.
+    pub fn remove(&self, id: ExecutionId, attempt: u32) {
+        let mut entries = self.entries();
+        if entries.get(&id).is_some_and(|entry| entry.attempt == attempt) {
+            entries.remove(&id);
+        }
+    }
+
+    /// Every running attempt.
+    #[must_use]
+    pub fn attempts(&self) -> Vec<(ExecutionId, u32)> {
+        self.entries().iter().map(|(id, entry)| (*id, entry.attempt)).collect()
+    }
+
+    /// Asks everything to end.
+    pub fn end_all(&self, reason: EndReason) {
+        for entry in self.entries().values() {
+            ask(&entry.end, reason);
+        }
+    }
+
+    /// Ends what was cancelled, and what was running before the store was asked (`before`) but is held no longer.
+    pub fn follow(&self, before: &[(ExecutionId, u32)], held: &[HeldLease]) {
+        let entries = self.entries();
+        for lease in held.iter().filter(|lease| lease.cancel_requested) {
+            if let Some(entry) = entries.get(&lease.execution).filter(|entry| entry.attempt == lease.attempt)
+            {
+                ask(&entry.end, EndReason::Cancelled);
+            }
+        }
+        for (id, attempt) in before {
+            let still_held = held.iter().any(|lease| lease.execution == *id && lease.attempt == *attempt);
+            if let Some(entry) = entries.get(id).filter(|entry| entry.attempt == *attempt && !still_held) {
+                ask(&entry.end, EndReason::LeaseLost);
+            }
+        }
+    }
+
+    fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, Entry>> {
+        // every change is a single step, so that a panic elsewhere leaves the map whole
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The first reason stays, unless the lease is lost: then nothing may be recorded any more.
+fn ask(end: &watch::Sender<Option<EndReason>>, reason: EndReason) {
+    end.send_if_modified(|current| {
+        let change = current.is_none() || (reason == EndReason::LeaseLost && *current != Some(reason));
+        if change {
+            *current = Some(reason);
+        }
+        change
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leases_that_are_gone_end_what_runs_and_new_claims_are_left_alone() {
+        let running = Running::default();
+        let (kept, lost, cancelled, new) =
+            (ExecutionId::new(), ExecutionId::new(), ExecutionId::new(), ExecutionId::new());
+        let ends = [kept, lost, cancelled].map(|id| running.add(id, 1));
+        let before = running.attempts();
+        // claimed while the store was being asked: its answer cannot know it
+        let new_end = running.add(new, 1);
+        let held = |execution, cancel_requested| HeldLease { execution, attempt: 1, cancel_requested };
+        running.follow(&before, &[held(kept, false), held(cancelled, true)]);
+        let reasons = ends.map(|end| *end.borrow());
+        assert_eq!(reasons, [None, Some(EndReason::LeaseLost), Some(EndReason::Cancelled)]);
+        assert_eq!(*new_end.borrow(), None);
+    }
+
+    #[test]
+    fn a_newer_attempt_is_another_one() {
+        let running = Running::default();
+        let id = ExecutionId::new();
+        let _first = running.add(id, 1);
+        let second = running.add(id, 2);
+        running.remove(id, 1);
+        assert_eq!(running.attempts(), [(id, 2)]);
+        running.follow(&[(id, 1)], &[HeldLease { execution: id, attempt: 2, cancel_requested: false }]);
+        assert_eq!(*second.borrow(), None);
+    }
+}

@@ -1,0 +1,92 @@
+//! What the worker service needs to know, with every default filled in.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use anyhow::{Context, ensure};
+use attune_common::{config, model::WorkerKind};
+
+/// Settings of a worker.
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    /// Name that people see.
+    pub name: String,
+    /// Which program this is.
+    pub kind: WorkerKind,
+    /// How many executions run at once.
+    pub slots: u32,
+    /// Labels that requirements may ask for.
+    pub labels: BTreeMap<String, String>,
+    /// How often the worker tells that it lives.
+    pub heartbeat_interval: Duration,
+    /// How long a lease lasts without renewal.
+    pub lease: Duration,
+    /// How long a draining worker lets executions finish.
+    pub shutdown_timeout: Duration,
+    /// Limits and places of executions.
+    pub execution: ExecutionSettings,
+}
+
+/// What holds for every execution of a worker.
+#[derive(Clone, Debug)]
+pub struct ExecutionSettings {
+    /// Limit of an attempt whose action sets none.
+    pub default_timeout: Duration,
+    /// Time between the polite and the final signal.
+    pub kill_grace: Duration,
+    /// Where packs are unpacked, executions have their folders, and language caches live.
+    pub cache_dir: PathBuf,
+    /// Largest stored log of an attempt, in bytes.
+    pub max_log_bytes: u64,
+    /// Largest standard output from which a result is read, in bytes.
+    pub max_result_bytes: usize,
+    /// Names of environment variables that actions inherit.
+    pub pass_environment: Vec<String>,
+}
+
+impl WorkerSettings {
+    /// Checks the configuration and fills in what depends on the machine.
+    ///
+    /// # Errors
+    /// When values do not fit together.
+    pub fn from_config(config: &config::Worker, kind: WorkerKind) -> anyhow::Result<Self> {
+        let slots = match config.slots {
+            Some(slots) => slots,
+            None => std::thread::available_parallelism().map_or(1, |n| n.get() as u32),
+        };
+        ensure!(
+            (1..=1024).contains(&slots),
+            "worker.slots is {slots}: a number between 1 and 1024 is expected"
+        );
+        ensure!(
+            config.lease >= config.heartbeat_interval * 2,
+            "worker.lease ({:?}) must be at least twice worker.heartbeat_interval ({:?}), or a single late heartbeat loses work",
+            config.lease,
+            config.heartbeat_interval
+        );
+        let cache_dir = std::path::absolute(&config.cache_dir)
+            .with_context(|| format!("worker.cache_dir {} is not a path", config.cache_dir.display()))?;
+        Ok(Self {
+            name: config.name.clone().unwrap_or_else(host_name),
+            kind,
+            slots,
+            labels: config.labels.clone(),
+            heartbeat_interval: config.heartbeat_interval,
+            lease: config.lease,
+            shutdown_timeout: config.shutdown_timeout,
+            execution: ExecutionSettings {
+                default_timeout: config.default_timeout,
+                kill_grace: config.kill_grace,
+                cache_dir,
+                max_log_bytes: config.max_log_bytes,
+                max_result_bytes: usize::try_from(config.max_result_bytes).unwrap_or(usize::MAX),
+                pass_environment: config.pass_environment.clone(),
+            },
+        })
+    }
+}
+
+/// The host's name, which in a container is the container's.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "worker".to_owned() } else { name }
+}

@@ -1,0 +1,123 @@
+//! The private folders of one attempt, and the environment that is built from nothing.
+
+use std::{
+    ffi::OsString,
+    fs,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use attune_common::model::Execution;
+use tempfile::TempDir;
+
+use crate::{runtime_detect::Interpreter, settings::ExecutionSettings};
+
+/// Where programs are looked for when the worker itself has no PATH.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A folder that exists while an attempt runs; dropping it removes everything.
+#[derive(Debug)]
+pub struct Workspace {
+    root: TempDir,
+}
+
+impl Workspace {
+    /// Makes the folders, mode 0700.
+    ///
+    /// # Errors
+    /// When the cache folder cannot be written.
+    pub fn create(settings: &ExecutionSettings) -> anyhow::Result<Self> {
+        let parent = settings.cache_dir.join("executions");
+        fs::create_dir_all(&parent).with_context(|| {
+            format!("cannot create {}: choose another folder with worker.cache_dir", parent.display())
+        })?;
+        let root = tempfile::Builder::new()
+            .prefix("")
+            .tempdir_in(&parent)
+            .with_context(|| format!("cannot write to {}", parent.display()))?;
+        let workspace = Self { root };
+        for folder in ["home", "tmp", "work", "artifacts"] {
+            fs::DirBuilder::new().mode(0o700).create(workspace.folder(folder))?;
+        }
+        Ok(workspace)
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// The working directory.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.folder("work")
+    }
+
+    /// Writes the parameters into a file that only its owner can read.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_parameters(&self, content: &[u8]) -> anyhow::Result<PathBuf> {
+        let path = self.folder("parameters");
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        std::io::Write::write_all(&mut file, content)?;
+        Ok(path)
+    }
+
+    /// Every variable of the action but its parameters.
+    #[must_use]
+    pub fn environment(
+        &self,
+        execution: &Execution,
+        pack: &Path,
+        interpreter: Option<&Interpreter>,
+        settings: &ExecutionSettings,
+    ) -> Vec<(OsString, OsString)> {
+        let mut variables: Vec<(OsString, OsString)> = vec![
+            ("PATH".into(), search_path(interpreter)),
+            ("HOME".into(), self.folder("home").into()),
+            ("TMPDIR".into(), self.folder("tmp").into()),
+            ("LANG".into(), "C.UTF-8".into()),
+            ("ATTUNE_EXEC_ID".into(), execution.id.to_string().into()),
+            ("ATTUNE_ACTION".into(), execution.action.r#ref.to_string().into()),
+            ("ATTUNE_PACK_REF".into(), execution.action.r#ref.pack().into()),
+            ("ATTUNE_PACK_DIR".into(), pack.into()),
+            ("ATTUNE_ATTEMPT".into(), execution.attempt.to_string().into()),
+            ("ATTUNE_ARTIFACTS_DIR".into(), self.folder("artifacts").into()),
+        ];
+        variables.extend(runtime_variables(&execution.action.runner_type, &settings.cache_dir));
+        variables.extend(
+            settings.pass_environment.iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?))),
+        );
+        variables
+    }
+}
+
+/// The worker's own PATH, because the container's tools are there, with the interpreter's folder in front: what belongs
+/// to an interpreter lies beside it.
+fn search_path(interpreter: Option<&Interpreter>) -> OsString {
+    let inherited =
+        std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into());
+    let own = interpreter.and_then(|one| one.path.parent()).map(Path::to_owned);
+    let folders = std::env::split_paths(&inherited).filter(|folder| folder.is_absolute());
+    let all: Vec<PathBuf> =
+        own.iter().cloned().chain(folders.filter(|folder| Some(folder) != own.as_ref())).collect();
+    std::env::join_paths(all).unwrap_or(inherited)
+}
+
+/// What a runtime needs to behave in a process that nobody watches: output as it comes, caches outside the pack.
+fn runtime_variables(runtime: &str, cache: &Path) -> Vec<(OsString, OsString)> {
+    let cached = |name: &str| cache.join(name).into_os_string();
+    match runtime {
+        "python" => {
+            vec![("PYTHONUNBUFFERED".into(), "1".into()), ("PYTHONDONTWRITEBYTECODE".into(), "1".into())]
+        }
+        // without a shared build cache every run would compile the standard library first
+        "go" => vec![
+            ("GOCACHE".into(), cached("go-build")),
+            ("GOMODCACHE".into(), cached("go-mod")),
+            ("GOTOOLCHAIN".into(), "local".into()),
+        ],
+        _ => Vec::new(),
+    }
+}

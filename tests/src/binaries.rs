@@ -1,0 +1,65 @@
+//! The programs under test.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::LazyLock,
+};
+
+use cargo_metadata::Message;
+
+/// Folder of the programs: built now by cargo, unless `ATTUNE_TEST_BINARIES` names one with programs built elsewhere.
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os("ATTUNE_TEST_BINARIES") {
+    Some(folder) => folder.into(),
+    None => build(),
+});
+
+/// Path of a program.
+///
+/// # Panics
+/// When it cannot be built or is not there.
+#[must_use]
+pub fn path(name: &str) -> PathBuf {
+    let path = FOLDER.join(name);
+    assert!(path.is_file(), "there is no program {}", path.display());
+    path
+}
+
+/// The top of the project.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
+}
+
+/// Builds all programs (a fraction of a second when they are up to date) and returns their folder.
+fn build() -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--bins",
+            "--message-format=json",
+            "-p",
+            "attune",
+            "-p",
+            "attune-api",
+            "-p",
+            "attune-worker",
+        ])
+        .current_dir(workspace())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("cargo can be started");
+    let output = std::io::BufReader::new(cargo.stdout.take().expect("it is piped"));
+    let folder = Message::parse_stream(output)
+        .filter_map(|message| match message.expect("cargo writes messages") {
+            Message::CompilerArtifact(artifact) => artifact.executable,
+            _ => None,
+        })
+        .last()
+        .and_then(|executable| executable.parent().map(|folder| folder.as_std_path().to_owned()));
+    let status = cargo.wait().expect("cargo can be waited for");
+    assert!(status.success(), "the programs cannot be built: run 'cargo build --bins' to see why");
+    folder.expect("cargo has built programs")
+}

@@ -1,0 +1,425 @@
+//! What every store must do, written once. A test hands over a fresh store, and a second handle on the same data.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use attune_common::{
+    model::{
+        Action, Capabilities, Execution, ExecutionId, ExecutionStatus, LogStream, Outcome, Parameters,
+        WorkerId, WorkerKind, WorkerStatus,
+    },
+    requirement::Requirement,
+    store::{ExecutionFilter, Fence, NewExecution, NewLogChunk, NewPack, NewWorker, Store, StoreError},
+};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+/// A lease that does not expire while a test runs.
+const LONG: Duration = Duration::from_mins(10);
+
+/// A lease that has expired by the time anybody looks: the stores count in milliseconds.
+const EXPIRED: Duration = Duration::ZERO;
+
+/// A store with one pack of two actions: `suite.once` is started once, `suite.thrice` up to three times.
+struct Suite {
+    store: Arc<dyn Store>,
+}
+
+/// Runs the whole suite. Every part works with actions and workers of its own, so that the order does not matter.
+pub async fn run(store: Arc<dyn Store>, second: Arc<dyn Store>) {
+    let suite = Suite { store };
+    suite.push("1.0.0", "digest-1").await;
+    suite.packs_are_replaced_and_archives_stay().await;
+    suite.an_idempotency_key_returns_the_first_execution().await;
+    suite.claims_are_exclusive_under_64_concurrent_claimers(second).await;
+    suite.claims_take_the_oldest_that_fits().await;
+    suite.a_stale_attempt_is_fenced().await;
+    suite.an_expired_lease_requeues_or_loses().await;
+    suite.a_heartbeat_renews_and_tells_what_was_cancelled().await;
+    suite.cancelling_ends_what_waits_and_asks_what_runs().await;
+    suite.giving_back_does_not_use_up_an_attempt().await;
+    suite.log_pieces_come_back_in_order_and_by_offset().await;
+    suite.lists_are_filtered_and_paged().await;
+    suite.requirements_show_what_waits().await;
+    suite.workers_come_and_go().await;
+}
+
+fn action(name: &str, runtime: &str, max_attempts: u32) -> Action {
+    serde_json::from_value(json!({
+        "ref": name, "label": "", "description": "", "enabled": true, "runner_type": runtime, "entry_point": "run.sh",
+        "parameters": {}, "parameter_delivery": "stdin", "parameter_format": "json", "output_format": "text",
+        "max_attempts": max_attempts,
+    }))
+    .expect("an action")
+}
+
+fn fence(execution: &Execution) -> Fence {
+    Fence {
+        execution: execution.id,
+        attempt: execution.attempt,
+        worker: execution.worker.expect("it was claimed"),
+    }
+}
+
+fn piece(offset: u64, stream: LogStream, data: &[u8]) -> NewLogChunk {
+    NewLogChunk { offset, stream, data: data.to_vec() }
+}
+
+impl Suite {
+    async fn push(&self, version: &str, digest: &str) {
+        let runtimes = ["shell", "python", "node", "ruby", "go", "java", "r", "perl"];
+        let actions = runtimes
+            .iter()
+            .flat_map(|runtime| {
+                [
+                    action(&format!("suite.once-{runtime}"), runtime, 1),
+                    action(&format!("suite.thrice-{runtime}"), runtime, 3),
+                ]
+            })
+            .collect();
+        let pack = NewPack {
+            r#ref: "suite".to_owned(),
+            version: version.to_owned(),
+            label: "a pack".to_owned(),
+            description: String::new(),
+            digest: digest.to_owned(),
+            archive: digest.as_bytes().to_vec(),
+            actions,
+        };
+        assert_eq!(self.store.push_pack(pack).await.unwrap().digest, digest);
+    }
+
+    async fn worker(&self) -> WorkerId {
+        let id = WorkerId::new();
+        let worker = NewWorker {
+            id,
+            name: format!("worker-{id}"),
+            kind: WorkerKind::Agent,
+            version: "1".to_owned(),
+            capabilities: Capabilities::default(),
+            slots: 1,
+        };
+        self.store.register_worker(worker).await.unwrap();
+        id
+    }
+
+    async fn submit(&self, action: &str) -> Execution {
+        let new = NewExecution {
+            action: action.parse().unwrap(),
+            parameters: Parameters::default(),
+            idempotency_key: None,
+        };
+        let submission = self.store.submit(new).await.unwrap();
+        assert!(submission.created);
+        assert_eq!(submission.execution.status, ExecutionStatus::Queued);
+        submission.execution
+    }
+
+    async fn started(&self, action: &str, lease: Duration) -> Execution {
+        let queued = self.submit(action).await;
+        let worker = self.worker().await;
+        self.store.claim(worker, queued.id, lease).await.unwrap().expect("it was queued")
+    }
+
+    async fn status(&self, id: ExecutionId) -> ExecutionStatus {
+        self.store.execution(id).await.unwrap().expect("it exists").status
+    }
+
+    /// Reaps until an execution has been taken: its lease has to be over by the database's clock first.
+    async fn reap_until_taken(&self, id: ExecutionId) -> ExecutionStatus {
+        loop {
+            let reaped = self.store.reap().await.unwrap();
+            if let Some(taken) = reaped.iter().find(|one| one.execution == id) {
+                return taken.status;
+            }
+        }
+    }
+
+    async fn packs_are_replaced_and_archives_stay(&self) {
+        let before = self.submit("suite.once-perl").await;
+        self.push("2.0.0", "digest-2").await;
+        let packs = self.store.packs().await.unwrap();
+        assert_eq!((packs.len(), packs[0].version.as_str(), packs[0].actions), (1, "2.0.0", 16));
+        assert_eq!(self.store.actions(Some("suite")).await.unwrap().len(), 16);
+        assert_eq!(self.store.actions(Some("other")).await.unwrap().len(), 0);
+        assert!(self.store.action(&"suite.once-perl".parse().unwrap()).await.unwrap().is_some());
+        // what was submitted before runs as it was then
+        let still = self.store.execution(before.id).await.unwrap().unwrap();
+        assert_eq!(still.pack_digest, "digest-1");
+        assert_eq!(self.store.pack_archive("digest-1").await.unwrap().unwrap(), b"digest-1");
+        assert_eq!(self.store.pack_archive("digest-3").await.unwrap(), None);
+        let unknown = NewExecution {
+            action: "suite.nothing".parse().unwrap(),
+            parameters: Parameters::default(),
+            idempotency_key: None,
+        };
+        assert!(matches!(self.store.submit(unknown).await, Err(StoreError::NotFound(_))));
+        self.store.request_cancel(before.id).await.unwrap();
+    }
+
+    async fn an_idempotency_key_returns_the_first_execution(&self) {
+        let mut contenders = JoinSet::new();
+        for number in 0..16 {
+            let store = self.store.clone();
+            contenders.spawn(async move {
+                let Value::Object(parameters) = json!({"number": number}) else { unreachable!() };
+                let new = NewExecution {
+                    action: "suite.once-ruby".parse().unwrap(),
+                    parameters: Parameters(parameters),
+                    idempotency_key: Some("deploy-42".to_owned()),
+                };
+                store.submit(new).await.unwrap()
+            });
+        }
+        let submissions = contenders.join_all().await;
+        assert_eq!(submissions.iter().filter(|one| one.created).count(), 1);
+        let ids: HashSet<ExecutionId> = submissions.iter().map(|one| one.execution.id).collect();
+        assert_eq!(ids.len(), 1);
+        self.store.request_cancel(submissions[0].execution.id).await.unwrap();
+    }
+
+    async fn claims_are_exclusive_under_64_concurrent_claimers(&self, second: Arc<dyn Store>) {
+        const EXECUTIONS: usize = 40;
+        for _ in 0..EXECUTIONS {
+            self.submit("suite.once-go").await;
+        }
+        let of: Vec<Requirement> = vec!["go".parse().unwrap()];
+        let mut claimers = JoinSet::new();
+        for number in 0..64 {
+            let worker = self.worker().await;
+            let store = if number % 2 == 0 { self.store.clone() } else { second.clone() };
+            let of = of.clone();
+            claimers.spawn(async move {
+                let mut claimed = Vec::new();
+                while let Some(execution) = store.claim_next(worker, &of, LONG).await.unwrap() {
+                    assert_eq!((execution.status, execution.attempt), (ExecutionStatus::Running, 1));
+                    assert_eq!(execution.worker, Some(worker));
+                    claimed.push(execution.id);
+                }
+                claimed
+            });
+        }
+        let claimed: Vec<ExecutionId> = claimers.join_all().await.into_iter().flatten().collect();
+        assert_eq!(claimed.len(), EXECUTIONS, "every execution is claimed");
+        assert_eq!(claimed.iter().collect::<HashSet<_>>().len(), EXECUTIONS, "by one worker only");
+
+        // the same for one execution that everybody is told of
+        let one = self.submit("suite.once-go").await.id;
+        let mut claimers = JoinSet::new();
+        for _ in 0..64 {
+            let (store, worker) = (self.store.clone(), self.worker().await);
+            claimers.spawn(async move { store.claim(worker, one, LONG).await.unwrap().is_some() });
+        }
+        assert_eq!(claimers.join_all().await.into_iter().filter(|won| *won).count(), 1);
+    }
+
+    async fn claims_take_the_oldest_that_fits(&self) {
+        let worker = self.worker().await;
+        let (first, second, other) = (
+            self.submit("suite.once-java").await,
+            self.submit("suite.once-r").await,
+            self.submit("suite.once-java").await,
+        );
+        let both: Vec<Requirement> = vec!["r".parse().unwrap(), "java".parse().unwrap()];
+        let only_r: Vec<Requirement> = vec!["r".parse().unwrap()];
+        assert!(
+            self.store.claim_next(worker, &[], LONG).await.unwrap().is_none(),
+            "nothing fits no requirement"
+        );
+        assert_eq!(self.store.claim_next(worker, &both, LONG).await.unwrap().unwrap().id, first.id);
+        assert_eq!(self.store.claim_next(worker, &only_r, LONG).await.unwrap().unwrap().id, second.id);
+        assert_eq!(self.store.claim_next(worker, &both, LONG).await.unwrap().unwrap().id, other.id);
+        assert!(self.store.claim_next(worker, &both, LONG).await.unwrap().is_none());
+        let known = self.store.known_requirements().await.unwrap();
+        assert!(both.iter().all(|one| known.contains(one)));
+    }
+
+    async fn a_stale_attempt_is_fenced(&self) {
+        let first = self.started("suite.thrice-shell", EXPIRED).await;
+        assert_eq!(self.reap_until_taken(first.id).await, ExecutionStatus::Queued);
+        let worker = self.worker().await;
+        let again = self.store.claim(worker, first.id, LONG).await.unwrap().unwrap();
+        assert_eq!(again.attempt, 2);
+        let (stale, current) = (fence(&first), fence(&again));
+        let outcome = || Outcome { exit_code: Some(0), ..Outcome::default() };
+        let log = || vec![piece(0, LogStream::Stdout, b"stale")];
+        let fenced = |result| assert!(matches!(result, Err(StoreError::Fenced)), "{result:?}");
+        fenced(self.store.append_log(stale, log()).await);
+        fenced(self.store.finish(stale, ExecutionStatus::Succeeded, outcome(), log()).await);
+        fenced(self.store.release(stale).await);
+        fenced(
+            self.store
+                .finish(Fence { worker: stale.worker, ..current }, ExecutionStatus::Failed, outcome(), vec![])
+                .await,
+        );
+        assert!(
+            self.store.read_log(first.id, 1, 0, 1000).await.unwrap().is_empty(),
+            "nothing of a fenced write stays"
+        );
+        self.store.finish(current, ExecutionStatus::Succeeded, outcome(), vec![]).await.unwrap();
+        fenced(self.store.finish(current, ExecutionStatus::Failed, outcome(), vec![]).await);
+        let ended = self.store.execution(first.id).await.unwrap().unwrap();
+        assert_eq!((ended.status, ended.outcome), (ExecutionStatus::Succeeded, Some(outcome())));
+        assert!(ended.finished_at.unwrap() >= ended.started_at.unwrap());
+    }
+
+    async fn an_expired_lease_requeues_or_loses(&self) {
+        let once = self.started("suite.once-shell", EXPIRED).await;
+        assert_eq!(self.reap_until_taken(once.id).await, ExecutionStatus::Lost);
+        let lost = self.store.execution(once.id).await.unwrap().unwrap();
+        assert!(lost.outcome.unwrap().error.unwrap().contains("was not heard of"), "the reason is told");
+        assert!(lost.finished_at.is_some());
+
+        let thrice = self.started("suite.thrice-shell", EXPIRED).await;
+        for attempt in 1..=3 {
+            let expected = if attempt < 3 { ExecutionStatus::Queued } else { ExecutionStatus::Lost };
+            assert_eq!(self.reap_until_taken(thrice.id).await, expected, "attempt {attempt}");
+            let claimed = self.store.claim(self.worker().await, thrice.id, EXPIRED).await.unwrap();
+            assert_eq!(claimed.map(|one| one.attempt), (attempt < 3).then_some(attempt + 1));
+        }
+
+        let cancelled = self.started("suite.thrice-shell", EXPIRED).await;
+        self.store.request_cancel(cancelled.id).await.unwrap();
+        assert_eq!(self.reap_until_taken(cancelled.id).await, ExecutionStatus::Cancelled);
+
+        let alive = self.started("suite.thrice-shell", LONG).await;
+        assert!(self.store.reap().await.unwrap().iter().all(|one| one.execution != alive.id));
+        assert_eq!(self.status(alive.id).await, ExecutionStatus::Running);
+    }
+
+    async fn a_heartbeat_renews_and_tells_what_was_cancelled(&self) {
+        let execution = self.started("suite.once-shell", EXPIRED).await;
+        let worker = execution.worker.unwrap();
+        let held = self.store.heartbeat(worker, LONG).await.unwrap();
+        assert_eq!(held.len(), 1);
+        assert!(!held[0].cancel_requested);
+        assert!(
+            self.store.reap().await.unwrap().iter().all(|one| one.execution != execution.id),
+            "the lease was renewed"
+        );
+        self.store.request_cancel(execution.id).await.unwrap();
+        assert!(self.store.held(worker).await.unwrap()[0].cancel_requested);
+        assert!(self.store.heartbeat(worker, LONG).await.unwrap()[0].cancel_requested);
+        self.store
+            .finish(fence(&execution), ExecutionStatus::Cancelled, Outcome::default(), vec![])
+            .await
+            .unwrap();
+        assert!(self.store.heartbeat(worker, LONG).await.unwrap().is_empty());
+        assert!(matches!(self.store.heartbeat(WorkerId::new(), LONG).await, Err(StoreError::NotFound(_))));
+    }
+
+    async fn cancelling_ends_what_waits_and_asks_what_runs(&self) {
+        let waiting = self.submit("suite.once-shell").await;
+        let cancelled = self.store.request_cancel(waiting.id).await.unwrap().unwrap();
+        assert_eq!(cancelled.status, ExecutionStatus::Cancelled);
+        assert!(cancelled.finished_at.is_some() && cancelled.started_at.is_none());
+        assert!(self.store.claim(self.worker().await, waiting.id, LONG).await.unwrap().is_none());
+
+        let running = self.started("suite.once-shell", LONG).await;
+        let asked = self.store.request_cancel(running.id).await.unwrap().unwrap();
+        assert_eq!((asked.status, asked.cancel_requested), (ExecutionStatus::Running, true));
+        // it may still succeed: the end that comes first counts
+        self.store
+            .finish(fence(&running), ExecutionStatus::Succeeded, Outcome::default(), vec![])
+            .await
+            .unwrap();
+        let ended = self.store.request_cancel(running.id).await.unwrap().unwrap();
+        assert_eq!(ended.status, ExecutionStatus::Succeeded, "what has ended stays as it is");
+        assert!(self.store.request_cancel(ExecutionId::new()).await.unwrap().is_none());
+    }
+
+    async fn giving_back_does_not_use_up_an_attempt(&self) {
+        let execution = self.started("suite.once-shell", LONG).await;
+        self.store.release(fence(&execution)).await.unwrap();
+        assert_eq!(self.status(execution.id).await, ExecutionStatus::Queued);
+        let again = self.store.claim(self.worker().await, execution.id, LONG).await.unwrap().unwrap();
+        assert_eq!((again.attempt, again.attempts_left), (2, 0));
+        self.store.finish(fence(&again), ExecutionStatus::Failed, Outcome::default(), vec![]).await.unwrap();
+    }
+
+    async fn log_pieces_come_back_in_order_and_by_offset(&self) {
+        let execution = self.started("suite.once-shell", LONG).await;
+        let (id, fence) = (execution.id, fence(&execution));
+        let bytes: Vec<u8> = (0..=255).collect();
+        self.store
+            .append_log(
+                fence,
+                vec![piece(0, LogStream::Stdout, b"one "), piece(4, LogStream::Stderr, b"two ")],
+            )
+            .await
+            .unwrap();
+        self.store.append_log(fence, vec![piece(8, LogStream::Stdout, &bytes)]).await.unwrap();
+        self.store
+            .finish(
+                fence,
+                ExecutionStatus::Succeeded,
+                Outcome::default(),
+                vec![piece(264, LogStream::System, b"end")],
+            )
+            .await
+            .unwrap();
+        let read = |from, most| self.store.read_log(id, 1, from, most);
+        let all = read(0, 10_000).await.unwrap();
+        let whole: Vec<u8> = all.iter().flat_map(|chunk| chunk.data.clone()).collect();
+        assert_eq!(whole, [b"one two ".as_slice(), &bytes, b"end"].concat());
+        assert_eq!(
+            all.iter().map(|chunk| chunk.stream).collect::<Vec<_>>(),
+            [LogStream::Stdout, LogStream::Stderr, LogStream::Stdout, LogStream::System]
+        );
+        for from in [1, 4, 6, 8, 100, 263, 264, 266] {
+            let part = read(from, 10_000).await.unwrap();
+            assert_eq!(part[0].offset, from);
+            let rest: Vec<u8> = part.iter().flat_map(|chunk| chunk.data.clone()).collect();
+            assert_eq!(rest, whole[from as usize..], "from {from}");
+        }
+        assert_eq!(read(0, 1).await.unwrap().len(), 1, "there is always progress");
+        assert!(read(267, 10_000).await.unwrap().is_empty());
+        assert!(self.store.read_log(id, 2, 0, 10_000).await.unwrap().is_empty());
+    }
+
+    async fn lists_are_filtered_and_paged(&self) {
+        let mut ids = Vec::new();
+        for _ in 0..5 {
+            ids.push(self.submit("suite.thrice-node").await.id);
+        }
+        ids.reverse();
+        let list = |filter: ExecutionFilter| async move {
+            let found = self.store.executions(&filter).await.unwrap();
+            found.into_iter().map(|one| one.id).collect::<Vec<_>>()
+        };
+        let of_action = || ExecutionFilter {
+            action: Some("suite.thrice-node".parse().unwrap()),
+            ..ExecutionFilter::default()
+        };
+        assert_eq!(list(of_action()).await, ids, "the newest first");
+        assert_eq!(list(ExecutionFilter { limit: 2, ..of_action() }).await, ids[..2]);
+        assert_eq!(list(ExecutionFilter { before: Some(ids[1]), ..of_action() }).await, ids[2..]);
+        self.store.request_cancel(ids[0]).await.unwrap();
+        let queued = ExecutionFilter { statuses: vec![ExecutionStatus::Queued], ..of_action() };
+        assert_eq!(list(queued).await, ids[1..]);
+    }
+
+    async fn requirements_show_what_waits(&self) {
+        let first = self.submit("suite.once-python").await;
+        self.submit("suite.thrice-python").await;
+        let running = self.submit("suite.once-python").await;
+        self.store.claim(self.worker().await, running.id, LONG).await.unwrap().unwrap();
+        let loads = self.store.requirements().await.unwrap();
+        let python = loads.iter().find(|load| load.requirement.to_string() == "python").unwrap();
+        assert_eq!((python.waiting, python.running), (2, 1));
+        assert_eq!(python.oldest_waiting, Some(first.created_at));
+    }
+
+    async fn workers_come_and_go(&self) {
+        let id = self.worker().await;
+        let find = |silence| async move {
+            self.store.workers(silence).await.unwrap().into_iter().find(|worker| worker.id == id)
+        };
+        assert_eq!(find(LONG).await.unwrap().status, WorkerStatus::Online);
+        self.store.drain_worker(id).await.unwrap();
+        assert_eq!(find(LONG).await.unwrap().status, WorkerStatus::Draining);
+        // heard of, but longer ago than nothing at all
+        while find(Duration::ZERO).await.unwrap().status != WorkerStatus::Lost {}
+        self.store.deregister_worker(id).await.unwrap();
+        assert!(find(LONG).await.is_none());
+    }
+}
