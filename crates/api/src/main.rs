@@ -16,8 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// How to make a token, for people who have none.
-const TOKEN_HELP: &str =
-    "make one with 'head -c 32 /dev/urandom | base64 > token' and set ATTUNE__API__TOKEN_FILE=token";
+const TOKEN_HELP: &str = "make one with '(umask 077; head -c 32 /dev/urandom | base64 > token)' and set ATTUNE__API__TOKEN_FILE=token";
 
 /// The Attune control plane: takes executions, shows what became of them, and looks after leases.
 #[derive(Parser)]
@@ -36,7 +35,7 @@ fn after_help() -> String {
     format!(
         "\
 First start:
-  head -c 32 /dev/urandom | base64 > token
+  (umask 077; head -c 32 /dev/urandom | base64 > token)
   ATTUNE__API__TOKEN_FILE=token ATTUNE__DATABASE__URL=sqlite://attune.db attune-api
   curl -H \"Authorization: Bearer $(cat token)\" http://127.0.0.1:8650/api/v1/workers
 

@@ -178,7 +178,7 @@ async fn a_lost_attempt_is_followed_by_the_next() {
 }
 
 #[tokio::test]
-async fn a_stopping_server_ends_its_streams_and_the_next_one_resumes_them() {
+async fn a_stopping_server_ends_its_streams_in_a_way_that_can_be_resumed() {
     let server = Server::start().await;
     let id = server.submit().await;
     let worker = server.register("box", "shell", "5.2.15").await;
