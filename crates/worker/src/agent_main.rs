@@ -30,7 +30,7 @@ struct Args {
     /// Read added or replaced runtimes from this file
     ///
     /// Without it, .attune-runtime.yaml is read from / or from /opt/attune, where one exists.
-    #[arg(long, value_name = "FILE", env = "ATTUNE_RUNTIME_HINTS")]
+    #[arg(long, value_name = "FILE")]
     hints: Option<PathBuf>,
 
     /// Start even if a runtime that the override names is not here
@@ -54,8 +54,8 @@ Examples:
   ATTUNE_WORKER_RUNTIMES=python,shell attune-agent -c /etc/attune/agent.yaml
 
 Environment:
-  ATTUNE_WORKER_RUNTIMES  offer only these runtimes (comma-separated; aliases such as python3 and nodejs work)
-  RUST_LOG                what to log to standard error (attune_worker=debug shows every candidate)
+  ATTUNE_WORKER_RUNTIMES  offer only these runtimes, as in python,shell (or aliases: py, bash)
+  RUST_LOG                what to log to standard error; attune_worker=debug tells most
 
 Hints file:
   runtimes:

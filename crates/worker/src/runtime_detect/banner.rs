@@ -17,7 +17,7 @@ pub(super) struct Banner {
     pub(super) raw: Option<String>,
     /// Which implementation of the language it is, when the answer tells.
     pub(super) implementation: Option<&'static str>,
-    /// The first line that is not blank.
+    /// The line that tells the version.
     pub(super) line: Option<String>,
 }
 
@@ -40,7 +40,12 @@ fn forms(kind: Kind) -> &'static [Form] {
         [
             // shell
             vec![
-                form(r"^GNU bash, [Vv]ersion (\d[\d.]*)\(\d+\)-(alpha|beta|rc\d*)?", normalise, Some("bash")),
+                form(
+                    r"^GNU bash, [Vv]ersion (\d[\da-z.]*)\(\d+\)-(alpha|beta|rc\d*)?",
+                    // 2.05b is a release after 2.05a, not a beta of 2.05
+                    |word| normalise(word.split(char::is_alphabetic).next()?),
+                    Some("bash"),
+                ),
                 form(r"^zsh (\d[^\s]*)", normalise, Some("zsh")),
                 form(r"^BusyBox v(\d[^\s]*)", normalise, Some("busybox")),
                 form(r"^toybox v?(\d[^\s]*)", normalise, Some("toybox")),
@@ -65,7 +70,11 @@ fn forms(kind: Kind) -> &'static [Form] {
             // go
             vec![
                 form(r"^go version go(\d[^\s]*) gccgo", go, Some("gccgo")),
-                form(r"^go version devel go(\d[\d.]*)-[^\s]*()", |w| go(&format!("{w}-devel")), None),
+                form(
+                    r"^go version devel go(\d[^\s]*)",
+                    |word| go(&format!("{}-devel", word.split('-').next()?)),
+                    None,
+                ),
                 form(r"^go version go(\d[^\s]*)", go, None),
                 form(r"^go version devel ([^\s]+)", |_| None, None),
             ],
@@ -97,9 +106,9 @@ fn forms(kind: Kind) -> &'static [Form] {
 
 /// Reads `text`, the answer of a presumed interpreter of family `kind`. `None`: this is some other program.
 pub(super) fn read(kind: Kind, text: &str) -> Option<Banner> {
-    let line = first_line(text);
     for form in forms(kind) {
         let Some(groups) = form.pattern.captures(text) else { continue };
+        let start = groups.get(0).map_or(0, |whole| whole.start());
         let word = groups.get(1).map_or("", |group| group.as_str());
         let label = groups.get(2).map_or("", |group| group.as_str());
         let version = (form.parse)(word);
@@ -107,7 +116,8 @@ pub(super) fn read(kind: Kind, text: &str) -> Option<Banner> {
             version: if label.is_empty() { version } else { version.map(|v| version::with_label(v, label)) },
             raw: Some(if label.is_empty() { word.to_owned() } else { format!("{word} {label}") }),
             implementation: form.implementation,
-            line,
+            // not the first line of all: a warning may stand before it
+            line: first_line(&text[start..]),
         });
     }
     None
@@ -134,11 +144,8 @@ pub(super) fn shell_refusal(code: Option<i32>, text: &str) -> Option<Banner> {
         Some(1) => text.contains("--: unknown option"),
         _ => false,
     };
-    known.then(|| match read(Kind::Shell, text) {
-        // every line but ksh93's is a complaint, not a banner
-        Some(banner) => Banner { line: banner.line.map(|line| line.trim().to_owned()), ..banner },
-        None => Banner::default(),
-    })
+    // every answer but ksh93's is a complaint, not a banner
+    known.then(|| read(Kind::Shell, text).unwrap_or_default())
 }
 
 /// The first line with something on it, printable and at most 200 characters long.

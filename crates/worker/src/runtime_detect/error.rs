@@ -1,7 +1,5 @@
 //! What can make a detection fail as a whole.
 
-use std::fmt::Write as _;
-
 use super::{Detection, HintsError, Selection, families};
 
 /// A detection that cannot be trusted, or that did not find what it was told to find.
@@ -46,24 +44,26 @@ impl DetectError {
     pub(super) fn absent(selection: &Selection, detection: &Detection) -> Self {
         /// Directories named in the message; the report has all of them.
         const SHOWN: usize = 6;
-        let mut details: Vec<String> = Vec::new();
-        for name in &detection.missing {
-            let rejected: Vec<_> =
-                detection.rejected.iter().filter(|rejected| rejected.runtime == *name).collect();
-            if rejected.is_empty() {
-                let called = families::by_name(name).map_or(name.clone(), |family| family.usual.join(" or "));
-                details.push(format!("no {called}"));
-            }
-            details.extend(rejected.iter().map(|r| format!("{} rejected ({})", r.path.display(), r.reason)));
-        }
-        let mut details = details.join(", ");
         let places: Vec<_> =
             detection.searched.iter().take(SHOWN).map(|place| place.display().to_string()).collect();
-        let _ = match detection.searched.len() {
-            0 => write!(details, " (no directory to search exists)"),
-            n if n > SHOWN => write!(details, " in {} and {} more directories", places.join(", "), n - SHOWN),
-            _ => write!(details, " in {}", places.join(", ")),
+        let places = match detection.searched.len() {
+            0 => "any directory, as none to search exists".to_owned(),
+            all if all > SHOWN => format!("{} and {} more directories", places.join(", "), all - SHOWN),
+            _ => places.join(", "),
         };
-        Self::Absent { names: detection.missing.clone(), origin: selection.origin().to_owned(), details }
+        let about = |name: &String| {
+            let rejected = detection.rejected.iter().filter(|rejected| rejected.runtime == *name);
+            let reasons: Vec<_> =
+                rejected.map(|r| format!("{} rejected ({})", r.path.display(), r.reason)).collect();
+            if reasons.is_empty() {
+                let called = families::by_name(name).map_or(name.clone(), |family| family.usual.join(" or "));
+                format!("no {called} in {places}")
+            } else {
+                reasons.join(", ")
+            }
+        };
+        let details: Vec<_> = detection.missing.iter().map(about).collect();
+        let origin = selection.origin().to_owned();
+        Self::Absent { names: detection.missing.clone(), origin, details: details.join("; ") }
     }
 }

@@ -100,35 +100,38 @@ struct Entry {
     name: Spanned<String>,
     interpreter: Spanned<String>,
     version_command: Option<Spanned<Words>>,
-    version: Option<Spanned<Word>>,
+    // a text although it may look like a number: `3.10` must not become 3.1
+    version: Option<Spanned<String>>,
     file_extension: Option<Spanned<String>>,
-    args: Option<Vec<Word>>,
+    args: Option<Vec<String>>,
 }
 
-/// A command: one line to be split the way a shell splits it, or its words.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a command line or a list of words")]
-enum Words {
-    Line(String),
-    List(Vec<Word>),
-}
+/// A command: one line to be split the way a shell splits it, or its words. Empty when the line cannot be split.
+struct Words(Vec<String>);
 
-/// A word that YAML may take for a number (`version: 5.4`, `args: [-O, 2]`).
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected a text or a number")]
-enum Word {
-    Text(String),
-    Whole(i64),
-    Decimal(f64),
-}
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Words;
 
-impl Word {
-    fn into_text(self) -> String {
-        match self {
-            Self::Text(text) => text,
-            Self::Whole(number) => number.to_string(),
-            Self::Decimal(number) => number.to_string(),
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a command line or a list of words")
+            }
+
+            fn visit_str<E>(self, line: &str) -> Result<Words, E> {
+                Ok(Words(shlex::split(line).unwrap_or_default()))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut list: A) -> Result<Words, A::Error> {
+                let mut words = Vec::new();
+                while let Some(word) = list.next_element()? {
+                    words.push(word);
+                }
+                Ok(Words(words))
+            }
         }
+        deserializer.deserialize_any(Visitor)
     }
 }
 
@@ -202,7 +205,10 @@ fn describe(path: &Path, field: &str, error: &serde_saphyr::Error) -> HintsError
 
     let error = error.without_snippet();
     let location = error.location().unwrap_or(Location::UNKNOWN);
-    let field = if field == "." { "" } else { field };
+    // the wrappers that remember positions, and a mapping whose key is not read yet, are no fields of the user's
+    let field: Vec<_> = field.split('.').filter(|part| !matches!(*part, "" | "value" | "?")).collect();
+    let field = field.join(".");
+    let field = field.as_str();
     let (field, problem) = match error {
         Error::SerdeUnknownField { field: unknown, expected, .. } => {
             let known = expected.join("`, `");
@@ -215,11 +221,27 @@ fn describe(path: &Path, field: &str, error: &serde_saphyr::Error) -> HintsError
         }
         Error::DuplicateMappingKey { key: Some(key), .. } => (join(field, key), "is given twice".to_owned()),
         Error::SerdeInvalidType { unexpected, expected, .. } => {
-            (field.to_owned(), format!("expected {expected}, found {unexpected}"))
+            (field.to_owned(), format!("expected {expected}, found {}", in_words(unexpected)))
         }
+        Error::Unexpected { expected, .. } => (field.to_owned(), format!("expected {}", in_words(expected))),
+        Error::MultipleDocuments { .. } => {
+            (field.to_owned(), "a second document begins; one is enough".to_owned())
+        }
+        Error::Eof { .. } => (field.to_owned(), "is empty; it needs a list called `runtimes`".to_owned()),
         other => (field.to_owned(), plain(other)),
     };
     invalid(path, location, field, problem)
+}
+
+/// The library's name of a YAML construct in everyday words.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "sequence start" => "a list",
+        "mapping start" => "a mapping of fields to values",
+        "string scalar" => "a text",
+        "map" => "a mapping",
+        other => other,
+    }
 }
 
 /// The library's message on one line, without the position that it adds.
@@ -273,7 +295,7 @@ fn check(path: &Path, index: usize, entry: Entry) -> Result<Hint, HintsError> {
         }
         (Some(told), None) => {
             let location = told.referenced;
-            let raw = told.value.into_text();
+            let raw = told.value;
             match version::normalise(&raw) {
                 Some(version) => Told::Declared(raw, version),
                 None => {
@@ -286,10 +308,7 @@ fn check(path: &Path, index: usize, entry: Entry) -> Result<Hint, HintsError> {
             }
         }
         (None, Some(command)) => {
-            let words = match command.value {
-                Words::Line(line) => shlex::split(&line).unwrap_or_default(),
-                Words::List(words) => words.into_iter().map(Word::into_text).collect(),
-            };
+            let Words(words) = command.value;
             if words.first().is_none_or(String::is_empty) || words.iter().any(|word| word.contains('\0')) {
                 let problem = "is empty or has an unclosed quote; write it like `lua5.4 -v`".to_owned();
                 return fail(command.referenced, "version_command", problem);
@@ -314,6 +333,5 @@ fn check(path: &Path, index: usize, entry: Entry) -> Result<Hint, HintsError> {
     };
     // a built-in runtime may be replaced under any of its names; one with a version behind it is a new name
     let name = exact_name(&name).map_or(name, str::to_owned);
-    let args = entry.args.map(|args| args.into_iter().map(Word::into_text).collect());
-    Ok(Hint { name, interpreter, version, file_extension, args })
+    Ok(Hint { name, interpreter, version, file_extension, args: entry.args })
 }

@@ -106,7 +106,7 @@ pub struct Interpreter {
     pub raw_version: Option<String>,
     /// The implementation, when it is not the usual one or the language has several (`dash`, `pypy`, `openj9`).
     pub implementation: Option<String>,
-    /// The first line of its answer.
+    /// The line of its answer that tells the version.
     pub banner: Option<String>,
     /// Whether the search path leads to it.
     pub on_path: bool,

@@ -235,3 +235,26 @@ impl Capture {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_writable_directory_candidates_run_in_the_root() {
+        let places = ["/proc", "/nonexistent", "relative", ""].map(PathBuf::from);
+        let surroundings = Surroundings::new(&places, "/usr/bin:/bin".into());
+        let budget = Budget { time: Duration::from_mins(1), output: 1024 };
+        let args = ["-c", "echo $HOME $TMPDIR; pwd"].map(str::to_owned);
+        let (answer, _) = run(Path::new("/bin/sh"), &args, budget, &surroundings).await;
+        assert_eq!(answer.unwrap().stdout, "/ /tmp\n/\n");
+    }
+
+    #[tokio::test]
+    async fn an_output_is_kept_up_to_its_limit() {
+        let mut capture = Capture::new(10);
+        capture.fill(Some("x".repeat(30_000).as_bytes())).await;
+        capture.fill(Some(&b"more"[..])).await;
+        assert_eq!(capture.text(), "xxxxxxxxxx");
+    }
+}

@@ -119,8 +119,10 @@ fn seconds(milliseconds: u64) -> String {
 }
 
 fn signal_name(number: i32) -> String {
-    rustix::process::Signal::from_named_raw(number)
-        .map_or_else(|| format!("signal {number}"), |signal| format!("{signal:?}").replace("Signal::", "SIG"))
+    rustix::process::Signal::from_named_raw(number).map_or_else(
+        || format!("signal {number}"),
+        |signal| format!("{signal:?}").trim_matches('"').replace("Signal::", "SIG"),
+    )
 }
 
 impl Serialize for Rejection {
