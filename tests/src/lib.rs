@@ -4,4 +4,5 @@
 //! every store must do.
 
 pub mod binaries;
+pub mod dev;
 pub mod store_conformance;

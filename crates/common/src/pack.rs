@@ -37,14 +37,14 @@ pub struct LoadedPack {
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     /// A file or folder cannot be read or written.
-    #[error("cannot {what} {path}: {source}")]
+    #[error("cannot {what} {path}: {reason}")]
     Io {
         /// What was tried.
         what: &'static str,
         /// With what.
         path: PathBuf,
         /// Why it failed.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A manifest is not right.
     #[error("{file}: {message}")]
@@ -80,7 +80,7 @@ pub enum PackError {
 
 impl PackError {
     fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
-        move |source| Self::Io { what, path: path.to_owned(), source }
+        move |reason| Self::Io { what, path: path.to_owned(), reason }
     }
 
     fn manifest(file: &str, message: impl Into<String>) -> Self {

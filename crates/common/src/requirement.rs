@@ -28,12 +28,12 @@ pub enum InvalidRequirement {
     #[error("requirement {0:?} names no runtime; such as 'python >=3.11; gpu=nvidia' is expected")]
     NoRuntime(String),
     /// The version range cannot be read.
-    #[error("requirement {text:?}: {source}")]
+    #[error("requirement {text:?}: {reason}")]
     Version {
         /// The whole text.
         text: String,
         /// What is wrong with the range.
-        source: InvalidVersionRange,
+        reason: InvalidVersionRange,
     },
     /// A label cannot be read.
     #[error("label {0:?} is not valid: name=value is expected, of letters, digits and '._-/'")]
@@ -112,7 +112,7 @@ impl FromStr for Requirement {
             range => Some(
                 range
                     .parse()
-                    .map_err(|source| InvalidRequirement::Version { text: text.to_owned(), source })?,
+                    .map_err(|reason| InvalidRequirement::Version { text: text.to_owned(), reason })?,
             ),
         };
         let labels = parts.map(parse_label).collect::<Result<_, _>>()?;

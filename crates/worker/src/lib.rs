@@ -17,5 +17,6 @@ pub mod running;
 pub mod runtime_detect;
 pub mod service;
 pub mod settings;
+pub mod startup;
 pub mod stop;
 pub mod workspace;

@@ -34,18 +34,18 @@ pub struct Sources {
     pub environment: Vec<(OsString, OsString)>,
 }
 
-/// What is wrong with a configuration. Values never appear: they may be secret.
+/// What is wrong with a configuration. Values never appear: they may be secret. The text holds the cause.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file cannot be read.
-    #[error("cannot read {what} {path}: {source}")]
+    #[error("cannot read {what} {path}: {reason}")]
     Unreadable {
         /// What the file is.
         what: String,
         /// Its path.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// The file is not a YAML mapping.
     #[error("configuration file {path} is not valid YAML: {message}")]
@@ -123,7 +123,7 @@ impl Sources {
 fn read_bounded(what: &str, path: &Path) -> Result<String, ConfigError> {
     use std::io::Read;
     let unreadable =
-        |source| ConfigError::Unreadable { what: what.to_owned(), path: path.to_owned(), source };
+        |reason| ConfigError::Unreadable { what: what.to_owned(), path: path.to_owned(), reason };
     let mut text = String::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
     file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;

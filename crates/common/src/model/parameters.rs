@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 /// Largest parameter set of one execution, in bytes of JSON.
 pub const MAX_BYTES: usize = 16 * 1024 * 1024;
 
+/// Most unknown names that are told at once.
+const MAX_UNKNOWN_NAMED: usize = 20;
+
 /// One parameter of an action: JSON Schema keywords (draft 2020-12) plus `required` and `secret`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Parameter {
@@ -133,7 +136,8 @@ impl ParameterSchema {
                 None => {}
             }
         }
-        for (name, _) in given {
+        // what is left is known to nobody; a few of many are enough to see what went wrong
+        for (name, _) in given.into_iter().take(MAX_UNKNOWN_NAMED) {
             let known = self.nearest(&name);
             faults.push(ParameterFault::Unknown { name, known });
         }

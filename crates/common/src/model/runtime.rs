@@ -8,14 +8,14 @@ pub const GROUP: &str = "group";
 
 /// Built-in runtimes, each with the aliases that manifests may use.
 pub const BUILT_IN: [(&str, &[&str]); 8] = [
-    ("shell", &["sh", "bash", "dash", "ash", "zsh", "ksh"]),
-    ("python", &["python3", "python2", "py", "cpython"]),
+    ("shell", &["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "busybox", "posix"]),
+    ("python", &["py", "python3", "python2", "cpython", "pypy", "pypy3"]),
     ("node", &["nodejs", "node.js", "javascript", "js"]),
-    ("ruby", &["rb"]),
+    ("ruby", &["rb", "jruby", "truffleruby"]),
     ("go", &["golang"]),
-    ("java", &["jdk", "jre", "openjdk"]),
-    ("r", &["rscript", "rlang"]),
-    ("perl", &["perl5", "pl"]),
+    ("java", &["jdk", "jre", "jvm", "openjdk"]),
+    ("r", &["rscript", "rlang", "gnu-r"]),
+    ("perl", &["pl", "perl5"]),
 ];
 
 /// The canonical name of a runtime: aliases of the built-in ones are resolved, other names are lower-cased.

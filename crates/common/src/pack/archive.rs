@@ -52,7 +52,7 @@ pub fn build(folder: &Path) -> Result<Archive, PackError> {
         let entry = entry.map_err(|error| PackError::Io {
             what: "read",
             path: error.path().unwrap_or(folder).to_owned(),
-            source: error.into(),
+            reason: error.into(),
         })?;
         let path = entry.path();
         let Ok(relative) = path.strip_prefix(folder) else { continue };

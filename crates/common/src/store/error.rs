@@ -1,6 +1,6 @@
 //! What can go wrong with the store.
 
-/// What can go wrong with the store.
+/// What can go wrong with the store. The text holds the cause, so that a chain of errors says it once.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL names no store.
@@ -15,12 +15,12 @@ pub enum StoreError {
         reason: String,
     },
     /// The database's tables are not what this program expects.
-    #[error("cannot migrate database {database}: {source}")]
+    #[error("cannot migrate database {database}: {reason}")]
     Migrate {
         /// The database, without credentials.
         database: String,
         /// Why.
-        source: sqlx::migrate::MigrateError,
+        reason: sqlx::migrate::MigrateError,
     },
     /// What was named does not exist.
     #[error("{0} does not exist")]
@@ -30,7 +30,7 @@ pub enum StoreError {
     Fenced,
     /// The database refused or failed.
     #[error("database: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(sqlx::Error),
     /// A stored value cannot be read.
     #[error("stored {what} cannot be read: {reason}")]
     Corrupt {
@@ -39,4 +39,10 @@ pub enum StoreError {
         /// Why.
         reason: String,
     },
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
 }
