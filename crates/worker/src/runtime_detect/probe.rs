@@ -62,12 +62,20 @@ impl Surroundings {
             .env("GOTOOLCHAIN", "local")
             .env("GOENV", "off")
             .current_dir(&self.cwd)
-            .stdin(Stdio::null())
+            .stdin(nothing())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
         command
+    }
+}
+
+/// An input that ends at once: the null device, or a pipe without a writer where a bare root has no `/dev`.
+fn nothing() -> Stdio {
+    match std::fs::File::open("/dev/null") {
+        Ok(null) => null.into(),
+        Err(_) => io::pipe().map_or_else(|_| Stdio::null(), |(reader, _)| reader.into()),
     }
 }
 

@@ -36,9 +36,11 @@ impl Tree {
         path
     }
 
-    /// Writes an executable shell script.
+    /// Writes an executable shell script, which finds `sleep` and the like where this test does: candidates get the
+    /// standard directories only, and a Nix sandbox has nothing in them.
     pub(crate) fn script(&self, path: &str, body: &str) -> PathBuf {
-        self.file(path, format!("#!/bin/sh\n{body}\n"), 0o755)
+        let tools = std::env::var("PATH").unwrap_or_default();
+        self.file(path, format!("#!/bin/sh\nPATH='{tools}'\n{body}\n"), 0o755)
     }
 
     /// Links `path` to `target`, which is taken as it is.
