@@ -9,6 +9,7 @@
 //!     args: []                        # words between interpreter and script
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,8 +64,23 @@ fn field_prefix(field: &str) -> String {
 /// A hints file that was read and makes sense.
 #[derive(Debug)]
 pub(super) struct Hints {
-    pub(super) path: PathBuf,
+    /// The file; none when the worker's configuration took its place.
+    pub(super) path: Option<PathBuf>,
     pub(super) runtimes: Vec<Hint>,
+}
+
+impl Hints {
+    /// Runtimes that are configured by hand, as if a hints file named them.
+    pub(super) fn configured(runtimes: &BTreeMap<String, PathBuf>) -> Self {
+        let hint = |(name, interpreter): (&String, &PathBuf)| Hint {
+            name: exact_name(name).map_or_else(|| name.clone(), str::to_owned),
+            interpreter: interpreter.display().to_string(),
+            version: Told::Not,
+            file_extension: None,
+            args: None,
+        };
+        Self { path: None, runtimes: runtimes.iter().map(hint).collect() }
+    }
 }
 
 /// One runtime of a hints file.

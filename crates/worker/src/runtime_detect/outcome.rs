@@ -82,7 +82,7 @@ pub enum Source {
     BuiltIn,
     /// A hints file added or replaced it.
     Hints,
-    /// The worker's configuration names it; detection never says so.
+    /// The worker's configuration names it.
     Configured,
 }
 
