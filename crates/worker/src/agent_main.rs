@@ -8,16 +8,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use attune_common::config::keys;
+use attune_common::model::WorkerKind;
 use attune_common::telemetry::{self, LogFormat};
+use attune_common::tls;
 use attune_worker::runtime_detect::{self, Format, Options, RUNTIMES_VARIABLE, Selection, detect, render};
-use clap::Parser;
+use attune_worker::startup;
+use clap::{CommandFactory, FromArgMatches, Parser};
 
 /// Turn this container or host into an Attune worker
 ///
 /// The agent finds the interpreters that are here (shell, python, node, ruby, go, java, r, perl, and what a hints
 /// file adds), registers what it can run, takes executions, and runs them as processes.
 #[derive(Debug, Parser)]
-#[command(name = "attune-agent", version, after_long_help = AFTER_HELP)]
+#[command(name = "attune-agent", version)]
 struct Args {
     /// Print what was detected and what was not, and why, then exit; needs no configuration
     #[arg(long)]
@@ -73,19 +77,26 @@ Exit status:
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = Args::parse();
-    telemetry::init(LogFormat::Text, "warn,attune_worker=info");
+    let help = format!(
+        "{AFTER_HELP}\n\nConfiguration (with _FILE added, the value is read from that file):\n{}",
+        keys::help()
+    );
+    let matches = Args::command().after_long_help(help).get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    tls::install_provider();
     match run(args).await {
         Ok(code) => code,
         Err(error) => {
-            // nothing sensible is left to do when standard error is closed
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            startup::report_error("attune-agent", &error);
             ExitCode::FAILURE
         }
     }
 }
 
 async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.detect_only {
+        telemetry::init(LogFormat::Text, startup::LOG_FILTER);
+    }
     let detection = detect(&detection_options(&args)?).await?;
     if args.detect_only {
         let mut stdout = std::io::stdout().lock();
@@ -95,8 +106,10 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
             .context("cannot write the report to standard output")?;
         return Ok(ExitCode::from(detection.exit_code()));
     }
-    let _ = (args.config, args.name);
-    anyhow::bail!("the worker service is not part of this build; use --detect-only")
+    let configuration = startup::load_configuration(args.config, args.name)?;
+    telemetry::init(configuration.log.format, startup::LOG_FILTER);
+    startup::serve(&configuration, WorkerKind::Agent, detection).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The search that flags and environment ask for.

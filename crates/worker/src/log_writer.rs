@@ -90,7 +90,7 @@ impl LogWriter {
                 biased;
                 () = timer => self.flush().await,
                 next = output.recv(), if self.pending_bytes < MAX_PENDING_BYTES => match next {
-                    Some(piece) => self.take(piece),
+                    Some(piece) => self.take(&piece),
                     None => break,
                 },
             }
@@ -101,7 +101,7 @@ impl LogWriter {
         self.end()
     }
 
-    fn take(&mut self, piece: Output) {
+    fn take(&mut self, piece: &Output) {
         if piece.stream == LogStream::Stdout {
             self.result.push(&piece.data);
         }

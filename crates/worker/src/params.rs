@@ -60,12 +60,11 @@ fn write(parameters: &Parameters, format: ParameterFormat) -> Result<Vec<u8>, Pa
             serde_saphyr::to_string(&parameters.0).map_err(|e| ParameterError::Yaml(e.to_string()))?
         }
         ParameterFormat::Dotenv => {
-            let mut lines = String::new();
-            for (name, value) in &parameters.0 {
+            let line = |(name, value): (&String, &Value)| {
                 let value = plain_text(name, value, "dotenv")?.replace('\'', r"'\''");
-                lines.push_str(&format!("{}='{value}'\n", name.replace('-', "_")));
-            }
-            lines
+                Ok(format!("{}='{value}'\n", name.replace('-', "_")))
+            };
+            parameters.0.iter().map(line).collect::<Result<String, ParameterError>>()?
         }
     };
     Ok(text.into_bytes())

@@ -74,6 +74,8 @@ pub struct Options {
     pub only: Option<Selection>,
     /// Accept that a selected runtime is not found.
     pub allow_missing: bool,
+    /// Exactly these runtimes with exactly these interpreters, in place of a search and of every hints file.
+    pub configured: BTreeMap<String, PathBuf>,
     /// What a candidate may spend.
     pub limits: Limits,
 }
@@ -109,6 +111,18 @@ impl Options {
         }
     }
 
+    /// Options that verify what somebody configured by hand, and find nothing else. `origin` says in errors where the
+    /// runtimes were configured.
+    #[must_use]
+    pub fn configured(runtimes: &BTreeMap<String, PathBuf>, origin: &str) -> Self {
+        let names: Vec<&str> = runtimes.keys().map(String::as_str).collect();
+        Self {
+            only: Selection::parse(&names.join(","), origin),
+            configured: runtimes.clone(),
+            ..Self::from_env()
+        }
+    }
+
     /// `path` as seen from [`Options::root`].
     fn below_root(&self, path: &Path) -> PathBuf {
         match &self.root {
@@ -130,7 +144,11 @@ impl Options {
 /// candidate. Must run on a Tokio runtime with time and I/O enabled; dropping the future kills what it started.
 pub async fn detect(options: &Options) -> Result<Detection, DetectError> {
     let started = Instant::now();
-    let hints = hints::load(options)?;
+    let (hints, origin) = if options.configured.is_empty() {
+        (hints::load(options)?, Source::Hints)
+    } else {
+        (Some(Hints::configured(&options.configured)), Source::Configured)
+    };
     let hinted: &[Hint] = hints.as_ref().map_or(&[], |hints| &hints.runtimes);
     let wanted = wanted(options, hinted)?;
     let places = search::places(options);
@@ -156,7 +174,7 @@ pub async fn detect(options: &Options) -> Result<Detection, DetectError> {
         probes,
     };
 
-    let (runtimes, rejected) = assemble(&wanted, hinted, findings, plan.rejected);
+    let (runtimes, rejected) = assemble(&wanted, hinted, origin, findings, plan.rejected);
     let missing =
         wanted.into_iter().filter(|name| !runtimes.iter().any(|runtime| runtime.name == *name)).collect();
     timing.total_ms = milliseconds(started.elapsed());
@@ -166,7 +184,7 @@ pub async fn detect(options: &Options) -> Result<Detection, DetectError> {
         runtimes,
         rejected,
         missing,
-        hints: hints.map(|Hints { path, .. }| path),
+        hints: hints.and_then(|Hints { path, .. }| path),
         searched: places.into_iter().map(|place| place.directory).collect(),
         timing,
     };
@@ -226,6 +244,7 @@ impl Plan {
 fn assemble(
     wanted: &[String],
     hinted: &[Hint],
+    hint_origin: Source,
     findings: Vec<Finding>,
     mut rejected: Vec<Rejected>,
 ) -> (Vec<Runtime>, Vec<Rejected>) {
@@ -253,7 +272,7 @@ fn assemble(
             let usual_extension = || family.map(|family| family.extension.to_owned());
             Some(Runtime {
                 name: name.clone(),
-                source: if hint.is_some() { Source::Hints } else { Source::BuiltIn },
+                source: if hint.is_some() { hint_origin } else { Source::BuiltIn },
                 file_extension: hint.and_then(|hint| hint.file_extension.clone()).or_else(usual_extension),
                 args: hint.and_then(|hint| hint.args.clone()).unwrap_or_else(usual_args),
                 interpreters,

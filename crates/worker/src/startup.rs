@@ -7,6 +7,9 @@ use attune_common::{config, doorbell::LocalDoorbell, model::WorkerKind, store};
 
 use crate::{runtime_detect::Detection, service::WorkerService, settings::WorkerSettings, stop::StopSignal};
 
+/// What is logged when `RUST_LOG` does not say it.
+pub const LOG_FILTER: &str = "warn,attune_worker=info";
+
 /// Loads the configuration: defaults, file, environment, and the name given by a flag.
 ///
 /// # Errors
@@ -32,6 +35,12 @@ pub async fn serve(
         !detection.runtimes.is_empty(),
         "no runtime is usable here, so there is nothing this worker could run: 'attune-agent --detect-only' says why"
     );
+    for runtime in &detection.runtimes {
+        for interpreter in &runtime.interpreters {
+            let version = interpreter.version.as_ref().map(tracing::field::display);
+            tracing::info!(runtime = runtime.name, path = %interpreter.path.display(), version, "usable");
+        }
+    }
     // actions run under the same user: its memory and environment hold credentials (prctl(2), PR_SET_DUMPABLE)
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .context("cannot make this process unreadable to the actions that it runs")?;

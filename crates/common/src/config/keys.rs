@@ -83,16 +83,15 @@ pub fn variable(path: &str) -> String {
     format!("ATTUNE__{}", path.to_uppercase().replace('.', "__"))
 }
 
-/// A table of every key for `--help`.
+/// Every key for `--help`, in the form in which it shows flags.
 #[must_use]
 pub fn help() -> String {
-    let width = KEYS.iter().map(|key| variable(key.path).len()).max().unwrap_or_default();
-    let line = |key: &Key| {
+    let entry = |key: &Key| {
         let default = match key.default {
             "" | "{}" | "[]" => String::new(),
             default => format!(" [default: {default}]"),
         };
-        format!("  {:width$}  {}{default}\n", variable(key.path), key.about)
+        format!("  {}\n          {}{default}\n", variable(key.path), key.about)
     };
-    KEYS.iter().map(line).collect()
+    KEYS.iter().map(entry).collect()
 }

@@ -27,8 +27,10 @@ pub enum DetectError {
     },
     /// Selected runtimes have no usable interpreter on this machine.
     #[error(
-        "{origin}: {} not found on this machine: {details}; install it, correct {origin}, or pass --allow-missing-runtimes",
-        names.join(", ")
+        "{origin}: {} not found on this machine: {details}; install it, or correct {origin}{}",
+        names.join(", "),
+        // the flag belongs to the override; what somebody configured by hand has to be there
+        if origin == super::RUNTIMES_VARIABLE { ", or pass --allow-missing-runtimes" } else { "" }
     )]
     Absent {
         /// Canonical names of the absent runtimes.

@@ -202,7 +202,7 @@ fn parse(path: &Path, text: &str) -> Result<Hints, HintsError> {
         }
         runtimes.push((hint, location));
     }
-    Ok(Hints { path: path.to_owned(), runtimes: runtimes.into_iter().map(|(hint, _)| hint).collect() })
+    Ok(Hints { path: Some(path.to_owned()), runtimes: runtimes.into_iter().map(|(hint, _)| hint).collect() })
 }
 
 fn invalid(path: &Path, location: Location, field: String, problem: String) -> HintsError {

@@ -68,7 +68,9 @@ fn the_override_is_respected_and_checked() {
     let (code, stdout, stderr) = ask("shel,python", &[]);
     assert_eq!((code, stdout.as_str()), (Some(1), ""));
     assert!(
-        stderr.starts_with("error: ATTUNE_WORKER_RUNTIMES: unknown runtime `shel`, did you mean `shell`?"),
+        stderr.starts_with(
+            "attune-agent: ATTUNE_WORKER_RUNTIMES: unknown runtime `shel`, did you mean `shell`?"
+        ),
         "{stderr}"
     );
 
@@ -78,7 +80,7 @@ fn the_override_is_respected_and_checked() {
     let hints = ["--hints", hints.to_str().unwrap()];
     let (code, stdout, stderr) = ask("nil", &hints);
     assert_eq!((code, stdout.as_str()), (Some(1), ""));
-    assert!(stderr.starts_with("error: ATTUNE_WORKER_RUNTIMES: nil not found on this machine: /nonexistent/nil rejected (not found)"), "{stderr}");
+    assert!(stderr.starts_with("attune-agent: ATTUNE_WORKER_RUNTIMES: nil not found on this machine: /nonexistent/nil rejected (not found)"), "{stderr}");
     let missing = [&hints[..], &["--allow-missing-runtimes"]].concat();
     assert_eq!(ask("nil", &missing), (Some(3), "ATTUNE_WORKER_RUNTIMES=\n".to_owned(), String::new()));
     assert_eq!(ask("nil,sh", &missing).0, Some(0));
@@ -92,7 +94,7 @@ fn wrong_usage_and_wrong_files_have_their_own_status() {
     assert_eq!(missing.status.code(), Some(1));
     assert_eq!(
         text(&missing.stderr),
-        "error: cannot read hints file /nonexistent.yaml: No such file or directory (os error 2); \
+        "attune-agent: cannot read hints file /nonexistent.yaml: No such file or directory (os error 2); \
          correct the path given by --hints or its permissions\n"
     );
 }

@@ -1,0 +1,71 @@
+//! `attune-worker`: the worker service for hosts whose runtimes are configured by hand.
+//!
+//! The same service as `attune-agent`; instead of searching, it verifies the interpreters that `worker.runtimes` names, and
+//! does not start when one of them does not work.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::ensure;
+use attune_common::{config::keys, model::WorkerKind, telemetry, tls};
+use attune_worker::{
+    runtime_detect::{Options, detect},
+    startup,
+};
+use clap::{CommandFactory, FromArgMatches, Parser};
+
+/// Run Attune actions with the interpreters that the configuration names
+///
+/// The same service as attune-agent, for hosts on which nothing should be found by itself: every runtime of
+/// worker.runtimes is verified at the start, and nothing else is offered.
+#[derive(Debug, Parser)]
+#[command(name = "attune-worker", version)]
+struct Args {
+    /// Configuration file (YAML)
+    #[arg(short, long, value_name = "FILE", env = "ATTUNE_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Name to register under; the host's name when not given
+    #[arg(short, long, value_name = "NAME", env = "ATTUNE_WORKER_NAME")]
+    name: Option<String>,
+}
+
+const EXAMPLE: &str = "\
+Example configuration:
+  database:
+    url: sqlite:///var/lib/attune/attune.db
+  worker:
+    slots: 4
+    runtimes:
+      shell: /bin/bash
+      python: /opt/python3.12/bin/python3
+
+Environment (ATTUNE__SECTION__KEY; with _FILE added, the value is read from that file):
+";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let help = format!("{EXAMPLE}{}", keys::help());
+    let matches = Args::command().after_long_help(help).get_matches();
+    let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    tls::install_provider();
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            startup::report_error("attune-worker", &error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let configuration = startup::load_configuration(args.config, args.name)?;
+    telemetry::init(configuration.log.format, startup::LOG_FILTER);
+    let runtimes = &configuration.worker.runtimes;
+    ensure!(
+        !runtimes.is_empty(),
+        "worker.runtimes names no runtime: set it, for instance to {}=python=/usr/bin/python3, or use attune-agent, which finds them",
+        keys::variable("worker.runtimes")
+    );
+    let detection = detect(&Options::configured(runtimes, "worker.runtimes")).await?;
+    startup::serve(&configuration, WorkerKind::Worker, detection).await
+}
