@@ -15,9 +15,6 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| match std::env::var_os("ATTU
 });
 
 /// Path of a program.
-///
-/// # Panics
-/// When it cannot be built or is not there.
 #[must_use]
 pub fn path(name: &str) -> PathBuf {
     let path = FOLDER.join(name);

@@ -25,18 +25,12 @@ pub struct Dev {
 
 impl Dev {
     /// Starts one and waits until it serves.
-    ///
-    /// # Panics
-    /// When it does not start; its output is in the message.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(|_| {})
     }
 
     /// Starts one whose command was changed.
-    ///
-    /// # Panics
-    /// When it does not start; its output is in the message.
     #[must_use]
     pub fn start_with(change: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
@@ -79,35 +73,23 @@ impl Dev {
     }
 
     /// Runs a command to its end.
-    ///
-    /// # Panics
-    /// When it cannot be started.
     pub fn attune<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Output {
         self.command(arguments).output().expect("attune can be started")
     }
 
     /// Runs a command with `-o json` and reads what it prints.
-    ///
-    /// # Panics
-    /// When it prints anything else.
     pub fn json<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> serde_json::Value {
         let output = self.command(arguments).args(["-o", "json"]).output().expect("attune can be started");
         serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", shown(&output)))
     }
 
     /// Sends it a signal.
-    ///
-    /// # Panics
-    /// When it is gone.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
         kill_process(pid, signal).expect("it runs");
     }
 
     /// Waits until it has ended.
-    ///
-    /// # Panics
-    /// When that takes too long.
     pub fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         wait_for("attune dev to end", || {
@@ -126,9 +108,6 @@ impl Drop for Dev {
 }
 
 /// The command line tool with a state folder, and nothing of the tester's own settings.
-///
-/// # Panics
-/// When it cannot be built.
 #[must_use]
 pub fn attune(folder: &Path) -> Command {
     let mut command = Command::new(binaries::path("attune"));
@@ -156,9 +135,6 @@ pub fn shown(output: &Output) -> String {
 }
 
 /// Looks until a condition holds.
-///
-/// # Panics
-/// When it does not hold in two minutes.
 pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {

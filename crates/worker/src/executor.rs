@@ -126,8 +126,10 @@ impl Executor {
             .await
             .with_context(|| format!("cannot start {}", program.display()))?;
         let log = log.await.context("collecting the output was interrupted")?;
-        // removing a large folder takes time that other executions should not wait for
-        tokio::task::spawn_blocking(move || drop(workspace));
+        // removing a large folder blocks, and nothing of an execution outlives its end
+        tokio::task::spawn_blocking(move || drop(workspace))
+            .await
+            .context("removing the workspace was interrupted")?;
         Ok(judge(execution, ending, log, limits.timeout, interpreter))
     }
 

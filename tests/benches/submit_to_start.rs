@@ -1,0 +1,76 @@
+//! How long an execution takes from its submission to the first instruction of its process, on the SQLite store.
+//!
+//! The baseline, in the same run: starting the same command without Attune. Prints a table and one line of JSON.
+
+#![expect(clippy::print_stdout, reason = "a report")]
+
+use std::{
+    process::Command,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use attune_tests::service::Machine;
+use serde_json::json;
+
+const RUNS: usize = 200;
+const SCRIPT: &str = "date +%s%N";
+
+fn now() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970").as_nanos()
+}
+
+fn since(start: u128, printed: &str) -> Duration {
+    let started: u128 = printed.trim().parse().expect("the script prints nanoseconds");
+    Duration::from_nanos(started.saturating_sub(start) as u64)
+}
+
+fn bare() -> Duration {
+    let start = now();
+    let output = Command::new("/bin/sh").args(["-c", SCRIPT]).output().expect("there is a shell");
+    since(start, &String::from_utf8_lossy(&output.stdout))
+}
+
+async fn through_attune(machine: &Machine) -> Duration {
+    let start = now();
+    let id = machine.submit("now", json!({})).await;
+    machine.ended(id).await;
+    since(start, &machine.log(id, 1).await)
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+    sorted[(sorted.len() - 1) * percent / 100].as_secs_f64() * 1000.0
+}
+
+#[tokio::main]
+async fn main() {
+    let machine = Machine::new().await;
+    machine.push(&[("now", "", SCRIPT)]).await;
+    let worker = machine.start(machine.settings()).await;
+    // the first one unpacks the pack
+    through_attune(&machine).await;
+    let (mut bares, mut attunes) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        bares.push(bare());
+        attunes.push(through_attune(&machine).await);
+    }
+    worker.stop.drain();
+    worker.stopped().await;
+    bares.sort();
+    attunes.sort();
+    println!("submit to start, {RUNS} runs each, milliseconds");
+    println!("{:14}{:>8}{:>8}", "", "p50", "p95");
+    for (name, times) in [("bare spawn", &bares), ("attune, SQLite", &attunes)] {
+        println!("{name:14}{:8.2}{:8.2}", percentile(times, 50), percentile(times, 95));
+    }
+    let ratio = |percent| percentile(&attunes, percent) / percentile(&bares, percent);
+    println!("{:14}{:8.1}{:8.1}", "ratio", ratio(50), ratio(95));
+    println!(
+        "{}",
+        json!({
+            "benchmark": "submit_to_start", "runs": RUNS, "unit": "ms",
+            "bare": {"p50": percentile(&bares, 50), "p95": percentile(&bares, 95)},
+            "attune": {"p50": percentile(&attunes, 50), "p95": percentile(&attunes, 95)},
+            "ratio": {"p50": ratio(50), "p95": ratio(95)},
+        })
+    );
+}

@@ -1,0 +1,175 @@
+//! A store, packs written on the spot, and worker services in this process.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use attune_common::{
+    config::Sources,
+    doorbell::{Doorbell, LocalDoorbell, Ring},
+    model::{Execution, ExecutionId, Parameters, WorkerKind},
+    pack,
+    store::{NewExecution, NewPack, SqliteStore, Store},
+};
+use attune_worker::{
+    runtime_detect::{self, Detection},
+    service::WorkerService,
+    settings::WorkerSettings,
+    stop::{StopHandle, StopSignal},
+};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+/// One machine: a store and a doorbell, on which workers can be started.
+pub struct Machine {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The doorbell.
+    pub doorbell: Arc<dyn Doorbell>,
+    folder: TempDir,
+}
+
+/// A running worker.
+pub struct RunningWorker {
+    /// Stops it.
+    pub stop: StopHandle,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl RunningWorker {
+    /// Waits until it has stopped.
+    pub async fn stopped(self) {
+        self.task.await.expect("it did not panic").expect("it stopped in order");
+    }
+}
+
+impl Machine {
+    /// A machine with nothing on it.
+    pub async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let url = format!("sqlite://{}", folder.path().join("attune.db").display());
+        Self {
+            store: Arc::new(SqliteStore::open(&url).await.expect("a store")),
+            doorbell: Arc::new(LocalDoorbell::new(Duration::from_millis(50))),
+            folder,
+        }
+    }
+
+    /// Pushes a pack `test` of these actions: each a name, the rest of its manifest, and a script.
+    pub async fn push(&self, actions: &[(&str, &str, &str)]) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        write_pack(folder.path(), actions);
+        let (archive, loaded) = pack::read_folder(folder.path()).expect("a good pack");
+        let new = NewPack {
+            r#ref: loaded.r#ref,
+            version: loaded.version,
+            label: loaded.label,
+            description: loaded.description,
+            digest: archive.digest,
+            archive: archive.bytes,
+            actions: loaded.actions,
+        };
+        self.store.push_pack(new).await.expect("it is stored");
+    }
+
+    /// Submits `test.NAME` and rings.
+    pub async fn submit(&self, name: &str, parameters: serde_json::Value) -> ExecutionId {
+        let action = format!("test.{name}").parse().expect("a ref");
+        let known = self.store.action(&action).await.expect("it answers").expect("it was pushed");
+        let given: serde_json::Map<_, _> = serde_json::from_value(parameters).expect("an object");
+        let parameters: Parameters = known.parameters.resolve(given).expect("good parameters");
+        let new = NewExecution { action, parameters, idempotency_key: None };
+        let execution = self.store.submit(new).await.expect("it is queued").execution;
+        let ring = Ring::Queued { execution: execution.id, requirement: execution.requirement };
+        self.doorbell.ring(&ring).await.expect("it rings");
+        execution.id
+    }
+
+    /// Asks for the end of an execution and rings.
+    pub async fn cancel(&self, id: ExecutionId) {
+        self.store.request_cancel(id).await.expect("it answers");
+        self.doorbell.ring(&Ring::CancelRequested { execution: id }).await.expect("it rings");
+    }
+
+    /// Settings with short times, and a cache in the machine's folder.
+    #[must_use]
+    pub fn settings(&self) -> WorkerSettings {
+        let mut config = Sources::default().load().expect("the defaults are good").worker;
+        config.cache_dir = self.folder.path().join("cache");
+        config.slots = Some(2);
+        config.heartbeat_interval = Duration::from_millis(100);
+        config.kill_grace = Duration::from_millis(500);
+        WorkerSettings::from_config(&config, WorkerKind::Agent).expect("they fit together")
+    }
+
+    /// Starts a worker that has `/bin/sh` and nothing else.
+    pub async fn start(&self, settings: WorkerSettings) -> RunningWorker {
+        let (stop, signal) = StopSignal::manual();
+        let service = WorkerService::new(self.store.clone(), self.doorbell.clone(), settings, shell().await);
+        RunningWorker { stop, task: tokio::spawn(service.run(signal)) }
+    }
+
+    /// Waits until an execution is as it should be.
+    pub async fn wait(&self, id: ExecutionId, what: &str, holds: impl Fn(&Execution) -> bool) -> Execution {
+        let wait = async {
+            loop {
+                let execution = self.store.execution(id).await.expect("it answers").expect("it exists");
+                if holds(&execution) {
+                    return execution;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let found = tokio::time::timeout(Duration::from_mins(1), wait).await;
+        found.unwrap_or_else(|_| panic!("waited a minute for {what} of {id}"))
+    }
+
+    /// Waits until an execution has ended.
+    pub async fn ended(&self, id: ExecutionId) -> Execution {
+        self.wait(id, "its end", |execution| execution.status.is_final()).await
+    }
+
+    /// Waits until the log of an attempt contains a text.
+    pub async fn logged(&self, id: ExecutionId, attempt: u32, text: &str) {
+        let wait = async {
+            while !self.log(id, attempt).await.contains(text) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), wait).await.expect("the text is logged");
+    }
+
+    /// The whole log of an attempt, as text.
+    pub async fn log(&self, id: ExecutionId, attempt: u32) -> String {
+        let chunks = self.store.read_log(id, attempt, 0, u64::MAX).await.expect("it answers");
+        let bytes: Vec<u8> = chunks.into_iter().flat_map(|chunk| chunk.data).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Folders of attempts that are still there.
+    #[must_use]
+    pub fn leftover_workspaces(&self) -> usize {
+        std::fs::read_dir(self.folder.path().join("cache/executions")).map_or(0, Iterator::count)
+    }
+}
+
+fn write_pack(folder: &Path, actions: &[(&str, &str, &str)]) {
+    let write = |path: &str, text: &str| std::fs::write(folder.join(path), text).expect("it can be written");
+    std::fs::create_dir(folder.join("actions")).expect("a folder");
+    write("pack.yaml", "ref: test\nversion: 1.0.0\n");
+    for (name, manifest, script) in actions {
+        let runner = if manifest.contains("runner_type") { "" } else { "runner_type: shell\n" };
+        write(
+            &format!("actions/{name}.yaml"),
+            &format!("ref: test.{name}\n{runner}entry_point: {name}.sh\n{manifest}"),
+        );
+        write(&format!("actions/{name}.sh"), script);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder.join(format!("actions/{name}.sh")), mode).expect("it is ours");
+    }
+}
+
+async fn shell() -> Detection {
+    let runtimes = BTreeMap::from([("shell".to_owned(), "/bin/sh".into())]);
+    runtime_detect::detect(&runtime_detect::Options::configured(&runtimes, "the test"))
+        .await
+        .expect("there is a shell")
+}

@@ -1,0 +1,257 @@
+//! The worker service on a real store with real processes: everything that can become of an execution.
+
+use std::time::Duration;
+
+use attune_common::{
+    model::{ExecutionStatus, LogStream, Outcome},
+    store::{ExecutionFilter, Fence, StoreError},
+};
+use attune_tests::service::Machine;
+use serde_json::json;
+
+/// Runs until it is ended, and says so; then it ends at once.
+const ENDLESS: &str = "echo started; trap 'exit 9' TERM; while :; do sleep 0.02; done";
+
+#[tokio::test]
+async fn an_action_runs_and_its_result_and_log_are_recorded() {
+    let machine = Machine::new().await;
+    let script = "echo working; echo careful >&2; read -r line; echo \"{\\\"got\\\": $line}\"; ls -A \"$HOME\" \"$PWD\"  >&2";
+    machine
+        .push(&[("a", "output_format: json\nparameters: {n: {type: integer, default: 3}}\n", script)])
+        .await;
+    let worker = machine.start(machine.settings()).await;
+    let id = machine.submit("a", json!({})).await;
+    let ended = machine.ended(id).await;
+    assert_eq!(ended.status, ExecutionStatus::Succeeded, "{ended:?}");
+    let outcome = ended.outcome.unwrap();
+    assert_eq!((outcome.exit_code, outcome.result), (Some(0), Some(json!({"got": {"n": 3}}))));
+    assert!(outcome.interpreter.unwrap().starts_with("/bin/sh"));
+    let chunks = machine.store.read_log(id, 1, 0, u64::MAX).await.unwrap();
+    let of = |stream| {
+        let bytes: Vec<u8> =
+            chunks.iter().filter(|c| c.stream == stream).flat_map(|c| c.data.clone()).collect();
+        String::from_utf8(bytes).unwrap()
+    };
+    assert_eq!(of(LogStream::Stdout), "working\n{\"got\": {\"n\":3}}\n");
+    assert!(of(LogStream::Stderr).starts_with("careful\n"));
+    worker.stop.drain();
+    worker.stopped().await;
+    assert!(machine.store.workers(Duration::from_mins(1)).await.unwrap().is_empty(), "it has deregistered");
+    assert_eq!(machine.leftover_workspaces(), 0);
+}
+
+#[tokio::test]
+async fn parameters_arrive_by_every_way_in_every_format() {
+    let machine = Machine::new().await;
+    let declared = "parameters: {text: {type: string}, list: {type: array}}\n";
+    let with = |how: &str, format: &str| {
+        format!("parameter_delivery: {how}\nparameter_format: {format}\n{declared}")
+    };
+    machine
+        .push(&[
+            ("json", &with("stdin", "json"), "cat"),
+            ("dotenv", &with("stdin", "dotenv"), "cat"),
+            (
+                "yaml",
+                &with("file", "yaml"),
+                "cat \"$ATTUNE_PARAMETERS_FILE\"; ls -l \"$ATTUNE_PARAMETERS_FILE\" | cut -c1-10",
+            ),
+            ("env", &with("env", "json"), "echo \"$ATTUNE_ACTION_TEXT\"; echo \"$ATTUNE_ACTION_LIST\""),
+        ])
+        .await;
+    let worker = machine.start(machine.settings()).await;
+    let odd = json!({"text": "it's \"two\"\nlines 🦀", "list": [1, null]});
+    let mut logs = Vec::new();
+    for name in ["json", "dotenv", "yaml", "env"] {
+        let id = machine.submit(name, odd.clone()).await;
+        machine.ended(id).await;
+        logs.push(format!("# {name}\n{}", machine.log(id, 1).await));
+    }
+    insta::assert_snapshot!(logs.concat());
+    worker.stop.drain();
+    worker.stopped().await;
+}
+
+#[tokio::test]
+async fn every_way_to_fail_has_its_status_and_its_words() {
+    let machine = Machine::new().await;
+    machine
+        .push(&[
+            ("status", "", "exit 7"),
+            ("signal", "", "kill -KILL $$"),
+            ("slow", "timeout: 0.2\n", ENDLESS),
+            ("no-result", "output_format: json\n", "echo done"),
+            ("failed-result", "output_format: json\n", "echo '{\"why\": \"full\"}'; exit 3"),
+            ("native", "runner_type: native\n", "#!/bin/sh\nexit 4\n"),
+            ("bad-native", "runner_type: native\n", "not a program"),
+        ])
+        .await;
+    let worker = machine.start(machine.settings()).await;
+    let mut told = Vec::new();
+    for name in ["status", "signal", "slow", "no-result", "failed-result", "native", "bad-native"] {
+        let ended = machine.ended(machine.submit(name, json!({})).await).await;
+        let Outcome { exit_code, signal, error, result, .. } = ended.outcome.unwrap();
+        let error = error
+            .unwrap()
+            .split_whitespace()
+            .map(|word| if word.contains("/cache/") { "PATH:" } else { word })
+            .collect::<Vec<_>>()
+            .join(" ");
+        told.push(format!("{name}: {} {exit_code:?} {signal:?} {result:?}\n  {error}", ended.status));
+    }
+    insta::assert_snapshot!(told.join("\n"));
+    worker.stop.drain();
+    worker.stopped().await;
+}
+
+#[tokio::test]
+async fn a_running_execution_can_be_cancelled() {
+    let machine = Machine::new().await;
+    machine.push(&[("endless", "", ENDLESS)]).await;
+    let worker = machine.start(machine.settings()).await;
+    let id = machine.submit("endless", json!({})).await;
+    machine.logged(id, 1, "started").await;
+    machine.cancel(id).await;
+    let ended = machine.ended(id).await;
+    assert_eq!(ended.status, ExecutionStatus::Cancelled);
+    assert_eq!(ended.outcome.unwrap().exit_code, Some(9), "it could tidy up");
+    worker.stop.drain();
+    worker.stopped().await;
+}
+
+#[tokio::test]
+async fn a_draining_worker_finishes_what_runs_and_takes_nothing_new() {
+    let machine = Machine::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let flag = folder.path().join("go");
+    machine
+        .push(&[
+            (
+                "waits",
+                "parameter_delivery: env\nparameters: {file: {type: string}}\n",
+                "echo started; while [ ! -e \"$ATTUNE_ACTION_FILE\" ]; do sleep 0.02; done; echo seen",
+            ),
+            ("quick", "", "true"),
+        ])
+        .await;
+    let worker = machine.start(machine.settings()).await;
+    let running = machine.submit("waits", json!({"file": flag})).await;
+    machine.logged(running, 1, "started").await;
+    worker.stop.drain();
+    // the worker says so in the store: from then on it takes nothing
+    loop {
+        let workers = machine.store.workers(Duration::from_mins(1)).await.unwrap();
+        if workers[0].status == attune_common::model::WorkerStatus::Draining {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let late = machine.submit("quick", json!({})).await;
+    std::fs::write(&flag, "").unwrap();
+    worker.stopped().await;
+    assert_eq!(machine.ended(running).await.status, ExecutionStatus::Succeeded);
+    assert_eq!(machine.store.execution(late).await.unwrap().unwrap().status, ExecutionStatus::Queued);
+}
+
+#[tokio::test]
+async fn what_a_stopping_worker_cannot_finish_goes_back_to_the_queue() {
+    let machine = Machine::new().await;
+    machine.push(&[("endless", "", ENDLESS)]).await;
+    let mut settings = machine.settings();
+    settings.shutdown_timeout = Duration::from_millis(50);
+    let worker = machine.start(settings).await;
+    let id = machine.submit("endless", json!({})).await;
+    machine.logged(id, 1, "started").await;
+    worker.stop.drain();
+    worker.stopped().await;
+    assert_eq!(machine.store.execution(id).await.unwrap().unwrap().status, ExecutionStatus::Queued);
+    // another worker goes on with it, although the action allows one attempt only
+    let next = machine.start(machine.settings()).await;
+    machine.logged(id, 2, "started").await;
+    next.stop.cancel();
+    next.stopped().await;
+    let ended = machine.ended(id).await;
+    assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Cancelled, 2));
+    assert_eq!(ended.outcome.unwrap().error.unwrap(), "cancelled: its worker was told to stop at once");
+}
+
+#[tokio::test]
+async fn a_worker_whose_lease_is_gone_ends_the_process_and_records_nothing() {
+    let machine = Machine::new().await;
+    machine
+        .push(&[("endless", "max_attempts: 2\n", "echo \"started $$\"; while :; do sleep 0.02; done")])
+        .await;
+    let mut settings = machine.settings();
+    // its first heartbeat comes when the lease is long over
+    settings.lease = Duration::from_millis(1);
+    settings.heartbeat_interval = Duration::from_millis(300);
+    let worker = machine.start(settings).await;
+    let id = machine.submit("endless", json!({})).await;
+    let first = machine.wait(id, "its start", |execution| execution.status == ExecutionStatus::Running).await;
+    loop {
+        // somebody else takes it away; the worker may claim it again itself, which is a new attempt
+        machine.store.reap().await.unwrap();
+        let now = machine.store.execution(id).await.unwrap().unwrap();
+        if now.attempt == 2 && now.status == ExecutionStatus::Lost {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let stale = Fence { execution: id, attempt: 1, worker: first.worker.unwrap() };
+    let late = machine.store.finish(stale, ExecutionStatus::Succeeded, Outcome::default(), vec![]).await;
+    assert!(matches!(late, Err(StoreError::Fenced)));
+    worker.stop.drain();
+    // draining ends only when the processes have: nothing of a lost attempt runs on
+    worker.stopped().await;
+    assert_eq!(machine.store.execution(id).await.unwrap().unwrap().status, ExecutionStatus::Lost);
+}
+
+#[tokio::test]
+async fn output_is_bounded_and_says_what_is_missing() {
+    let machine = Machine::new().await;
+    machine
+        .push(&[(
+            "loud",
+            "output_format: json\n",
+            "head -c 20000000 /dev/zero; echo; echo '{\"end\": true}'",
+        )])
+        .await;
+    let mut settings = machine.settings();
+    settings.execution.max_log_bytes = 100_000;
+    let worker = machine.start(settings).await;
+    let id = machine.submit("loud", json!({})).await;
+    let ended = machine.ended(id).await;
+    let outcome = ended.outcome.unwrap();
+    assert_eq!(outcome.result, Some(json!({"end": true})), "the result is read from the end all the same");
+    assert_eq!(outcome.log_bytes_dropped, 20_000_000 + 15 - 100_000);
+    let log = machine.log(id, 1).await;
+    let marker = "\n[attune: 19900015 bytes of output were dropped: the log is limited to 100000 bytes]\n";
+    assert_eq!(log.len(), 100_000 + marker.len());
+    assert!(log.ends_with(marker));
+    worker.stop.drain();
+    worker.stopped().await;
+}
+
+#[tokio::test]
+async fn no_more_runs_at_once_than_there_are_slots() {
+    let machine = Machine::new().await;
+    let script = "cd \"$ATTUNE_ACTION_FOLDER\"; mkdir \"$ATTUNE_EXEC_ID\"; ls | wc -l; sleep 0.05; rmdir \"$ATTUNE_EXEC_ID\"";
+    machine
+        .push(&[("count", "parameter_delivery: env\nparameters: {folder: {type: string}}\n", script)])
+        .await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..8 {
+        ids.push(machine.submit("count", json!({"folder": folder.path()})).await);
+    }
+    let worker = machine.start(machine.settings()).await;
+    for id in ids {
+        machine.ended(id).await;
+        let seen: u32 = machine.log(id, 1).await.trim().parse().unwrap();
+        assert!((1..=2).contains(&seen), "two slots, and {seen} at once");
+    }
+    let all = machine.store.executions(&ExecutionFilter::default()).await.unwrap();
+    assert!(all.iter().all(|one| one.status == ExecutionStatus::Succeeded && one.attempt == 1));
+    worker.stop.drain();
+    worker.stopped().await;
+}
