@@ -1,0 +1,60 @@
+# services.attune-worker: attune-worker as a systemd service, with the interpreters that its settings name.
+{ self }:
+{
+  config,
+  lib,
+  pkgs,
+  ...
+}:
+let
+  cfg = config.services.attune-worker;
+  yaml = pkgs.formats.yaml { };
+in
+{
+  options.services.attune-worker = {
+    enable = lib.mkEnableOption "the Attune worker";
+    package = lib.mkOption {
+      type = lib.types.package;
+      default = self.packages.${pkgs.stdenv.hostPlatform.system}.worker;
+      defaultText = lib.literalExpression "attune.packages.\${system}.worker";
+      description = "The package that provides attune-worker.";
+    };
+    settings = lib.mkOption {
+      inherit (yaml) type;
+      default = { };
+      example = lib.literalExpression "{ worker.runtimes.python = lib.getExe pkgs.python3; }";
+      description = "Contents of the configuration file, readable by all; see `secrets`.";
+    };
+    secrets = lib.mkOption {
+      type = lib.types.attrsOf lib.types.path;
+      default = { };
+      example.ATTUNE__DATABASE__URL = "/run/secrets/attune-database-url";
+      description = "Configuration variables, and the files that only root can read with their values.";
+    };
+  };
+
+  config = lib.mkIf cfg.enable {
+    systemd.services.attune-worker = {
+      description = "Attune worker";
+      wantedBy = [ "multi-user.target" ];
+      wants = [ "network-online.target" ];
+      after = [ "network-online.target" ];
+      environment = {
+        ATTUNE_CONFIG = yaml.generate "attune-worker.yaml" cfg.settings;
+        ATTUNE__WORKER__CACHE_DIR = lib.mkDefault "%C/attune";
+      }
+      // lib.mapAttrs' (name: _: lib.nameValuePair "${name}_FILE" "%d/${name}") cfg.secrets;
+      serviceConfig = {
+        ExecStart = lib.getExe cfg.package;
+        LoadCredential = lib.mapAttrsToList (name: file: "${name}:${file}") cfg.secrets;
+        DynamicUser = true;
+        CacheDirectory = "attune";
+        StateDirectory = "attune";
+        Restart = "on-failure";
+        # the worker lets running executions finish
+        KillMode = "mixed";
+        TimeoutStopSec = "6min";
+      };
+    };
+  };
+}
