@@ -166,17 +166,17 @@ impl Output {
 
     /// Writes lines of data.
     pub(crate) fn print(&mut self, text: &str) -> io::Result<()> {
-        self.stdout.text(text)
+        self.stdout.text(text).map_err(|error| unwritten(&error))
     }
 
     /// Writes one JSON document of data.
     pub(crate) fn json(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
-        Ok(self.stdout.text(&serde_json::to_string_pretty(value)?)?)
+        Ok(self.print(&serde_json::to_string_pretty(value)?)?)
     }
 
     /// Writes one JSON document of data in one line, where more may follow.
     pub(crate) fn json_line(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
-        Ok(self.stdout.text(&serde_json::to_string(value)?)?)
+        Ok(self.print(&serde_json::to_string(value)?)?)
     }
 
     /// Writes a remark. One that cannot be written is nobody's loss.
@@ -197,7 +197,7 @@ impl Output {
     /// Where programs read standard output, everything goes to standard error.
     pub(crate) fn raw(&mut self, stream: LogStream, bytes: &[u8]) -> io::Result<()> {
         match stream {
-            LogStream::Stdout if !self.is_json() => self.stdout.raw(bytes),
+            LogStream::Stdout if !self.is_json() => self.stdout.raw(bytes).map_err(|error| unwritten(&error)),
             LogStream::System => {
                 let text = String::from_utf8_lossy(bytes);
                 let text = self.stderr.paint.paint(Tone::Notice, &one_line(text.trim_end()));
@@ -217,4 +217,8 @@ impl Output {
         let _ = self.stdout.close_line();
         let _ = self.stderr.close_line();
     }
+}
+
+fn unwritten(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot write to standard output: {error}"))
 }

@@ -1,8 +1,11 @@
 //! `attune dev`: everything on one machine.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use attune_common::telemetry::{self, LogFormat};
+use attune_common::{
+    pack::Archive,
+    telemetry::{self, LogFormat},
+};
 
 use super::run::{self, Request};
 use crate::{
@@ -27,17 +30,18 @@ pub(super) async fn run(
     if arguments.run.is_none() && !arguments.parameters.is_empty() {
         return Err(BadInput("parameters need an action: --run REF".to_owned()).into());
     }
-    let (log, listen) = match &arguments.run {
-        Some(_) => ("warn", LISTEN.1),
-        None => ("warn,attune=info,attune_api=info,attune_worker=info", LISTEN.0),
-    };
-    telemetry::init(LogFormat::Text, log);
+    let once = arguments.run.is_some();
+    if once || std::env::var_os("RUST_LOG").is_some() {
+        telemetry::init(LogFormat::Text, "warn");
+    }
+    // before anything is started, since these may be wrong
+    let packs = read_packs(&arguments.packs)?;
     let mut interrupts = Interrupts::listen()?;
     let folder = global.state_dir.unwrap_or_else(|| PathBuf::from(STATE_DIR));
     let state = StateDir::take(&folder)?;
-    let listen = arguments.listen.as_deref().unwrap_or(listen);
+    let listen = arguments.listen.as_deref().unwrap_or(if once { LISTEN.1 } else { LISTEN.0 });
     let mut services = Services::start(&state, &Choices { listen, slots: arguments.slots }).await?;
-    let outcome = live(&arguments, &state, &mut services, &mut interrupts, output).await;
+    let outcome = live(&arguments, packs, &state, &mut services, &mut interrupts, output).await;
     if outcome.is_err() {
         services.cancel();
         // what went wrong first is what matters
@@ -52,6 +56,7 @@ pub(super) async fn run(
 /// From the start of the services to the stop of the worker.
 async fn live(
     arguments: &DevArguments,
+    packs: Vec<(String, Archive)>,
     state: &StateDir,
     services: &mut Services,
     interrupts: &mut Interrupts,
@@ -59,11 +64,15 @@ async fn live(
 ) -> anyhow::Result<ExitClass> {
     let client = services.client()?;
     services.ready(&client).await?;
-    let packs = push_packs(&client, &arguments.packs, output).await?;
+    let packs = push_packs(&client, packs, output).await?;
     let _announcement = state.announce(&services.endpoint_file())?;
     introduce(state, services, packs, arguments.run.is_some(), output)?;
     match &arguments.run {
-        None => serve(services, interrupts, output).await,
+        None => {
+            // what the start has to say is in the introduction
+            telemetry::init(LogFormat::Text, "warn,attune=info,attune_api=info,attune_worker=info");
+            serve(services, interrupts, output).await
+        }
         Some(action) => {
             let request = Request {
                 action: action.clone(),
@@ -103,26 +112,29 @@ async fn serve(
     Ok(ExitClass::Succeeded)
 }
 
-async fn push_packs(
-    client: &Client,
-    folders: &[PathBuf],
-    output: &mut Output,
-) -> anyhow::Result<Vec<LoadedPack>> {
-    let pushed = client.push_pack(example_pack()?.bytes).await?;
-    let mut packs = vec![LoadedPack::new(pushed, "built in".to_owned())];
+/// The packs to push, each with where it comes from.
+fn read_packs(folders: &[PathBuf]) -> anyhow::Result<Vec<(String, Archive)>> {
+    let mut packs = vec![("built in".to_owned(), example_pack()?)];
     for folder in folders {
-        packs.push(push(client, folder, output).await?);
+        packs.push((folder.display().to_string(), super::pack::read(folder)?));
     }
     Ok(packs)
 }
 
-async fn push(client: &Client, folder: &Path, output: &mut Output) -> anyhow::Result<LoadedPack> {
-    let archive = super::pack::read(folder)?;
-    let pushed = client.push_pack(archive.bytes).await?;
-    for warning in &pushed.warnings {
-        output.warn(&format!("{}: {warning}", folder.display()));
+async fn push_packs(
+    client: &Client,
+    packs: Vec<(String, Archive)>,
+    output: &mut Output,
+) -> anyhow::Result<Vec<LoadedPack>> {
+    let mut loaded = Vec::new();
+    for (origin, archive) in packs {
+        let pushed = client.push_pack(archive.bytes).await?;
+        for warning in &pushed.warnings {
+            output.warn(&format!("{origin}: {warning}"));
+        }
+        loaded.push(LoadedPack::new(pushed, origin));
     }
-    Ok(LoadedPack::new(pushed, folder.display().to_string()))
+    Ok(loaded)
 }
 
 /// Says what is there: to people on standard error, and, where nothing else will be said, to programs.
@@ -144,7 +156,7 @@ fn introduce(
         packs,
     };
     let paint = output.note_paint();
-    output.note(&format!("{}\n", banner.render(paint)));
+    output.note(&format!("{}\n\n", banner.render(paint)));
     if once {
         return Ok(());
     }

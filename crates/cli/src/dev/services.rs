@@ -55,8 +55,8 @@ pub(crate) struct Services {
     pub(crate) worker_name: String,
     /// How many executions run at once.
     pub(crate) slots: u32,
-    api: JoinHandle<anyhow::Result<()>>,
-    worker: JoinHandle<anyhow::Result<()>>,
+    api: Task,
+    worker: Task,
     stop_api: CancellationToken,
     stop_worker: StopHandle,
 }
@@ -80,11 +80,11 @@ impl Services {
         let doorbell = Arc::new(LocalDoorbell::new(config.database.poll_interval));
         let api_state = ApiState::new(store.clone(), doorbell.clone(), &token, settings.lease);
         let stop_api = CancellationToken::new();
-        let api = tokio::spawn(attune_api::serve(listener, api_state, stop_api.clone()));
+        let api = Task::spawn("API", attune_api::serve(listener, api_state, stop_api.clone()));
         let (stop_worker, stop) = StopSignal::manual();
         let (worker_name, slots) = (settings.name.clone(), settings.slots);
         let service = WorkerService::new(store, doorbell, settings, detection.clone());
-        let worker = tokio::spawn(service.run(stop));
+        let worker = Task::spawn("worker", service.run(stop));
         Ok(Self { url, token, detection, worker_name, slots, api, worker, stop_api, stop_worker })
     }
 
@@ -138,30 +138,43 @@ impl Services {
 
     /// Waits for the worker, which must have been told to stop. Cancel-safe.
     pub(crate) async fn worker_stopped(&mut self) -> anyhow::Result<()> {
-        (&mut self.worker).await.context("the worker ended early")?
+        self.worker.ended().await
     }
 
     /// Stops the API, when nothing needs it any more.
-    pub(crate) async fn stop_api(self) -> anyhow::Result<()> {
+    pub(crate) async fn stop_api(mut self) -> anyhow::Result<()> {
         self.stop_api.cancel();
-        self.api.await.context("the API ended early")?
+        self.api.ended().await
     }
 }
 
-async fn ended(
-    api: &mut JoinHandle<anyhow::Result<()>>,
-    worker: &mut JoinHandle<anyhow::Result<()>>,
-) -> anyhow::Error {
+/// Something that runs beside.
+struct Task {
+    name: &'static str,
+    /// Gone once its end has been told.
+    handle: Option<JoinHandle<anyhow::Result<()>>>,
+}
+
+impl Task {
+    fn spawn(name: &'static str, task: impl Future<Output = anyhow::Result<()>> + Send + 'static) -> Self {
+        Self { name, handle: Some(tokio::spawn(task)) }
+    }
+
+    /// Waits for its end, and tells how that was once. Cancel-safe.
+    async fn ended(&mut self) -> anyhow::Result<()> {
+        let Some(handle) = &mut self.handle else { return Ok(()) };
+        let result = handle.await;
+        self.handle = None;
+        result.map_err(anyhow::Error::from).flatten().with_context(|| format!("the {} ended", self.name))
+    }
+}
+
+async fn ended(api: &mut Task, worker: &mut Task) -> anyhow::Error {
     let (name, result) = tokio::select! {
-        result = api => ("API", result),
-        result = worker => ("worker", result),
+        result = api.ended() => ("API", result),
+        result = worker.ended() => ("worker", result),
     };
-    let error = match result {
-        Ok(Ok(())) => anyhow!("nobody asked it to"),
-        Ok(Err(error)) => error,
-        Err(error) => error.into(),
-    };
-    error.context(format!("the {name} ended"))
+    result.err().unwrap_or_else(|| anyhow!("the {name} ended, and nobody asked it to"))
 }
 
 /// The configuration of the environment, with a cache in the state folder unless that says otherwise.
