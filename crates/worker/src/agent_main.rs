@@ -12,17 +12,26 @@ use attune_common::config::keys;
 use attune_common::model::WorkerKind;
 use attune_common::telemetry::{self, LogFormat};
 use attune_common::tls;
+use attune_worker::install::{Permitted, install, this_program};
 use attune_worker::runtime_detect::{self, Format, Options, RUNTIMES_VARIABLE, Selection, detect, render};
 use attune_worker::startup;
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Turn this container or host into an Attune worker
 ///
 /// The agent finds the interpreters that are here (shell, python, node, ruby, go, java, r, perl, and what a hints
 /// file adds), registers what it can run, takes executions, and runs them as processes.
 #[derive(Debug, Parser)]
-#[command(name = "attune-agent", version)]
+#[command(
+    name = "attune-agent",
+    version,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true
+)]
 struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Print what was detected and what was not, and why, then exit; needs no configuration
     #[arg(long)]
     detect_only: bool,
@@ -50,12 +59,36 @@ struct Args {
     name: Option<String>,
 }
 
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Copy this program into a directory, from which other containers start it
+    ///
+    /// For init containers, also of an image without a shell: the copy appears whole or not at all, with mode 0555, and
+    /// any number of them may do it at the same time. One that is there already is left alone.
+    Install {
+        /// Directory that gets the program attune-agent
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+
+        /// Create the directory if it is missing, with its parents
+        ///
+        /// In an init container a missing directory is a volume that is mounted elsewhere, therefore it is an error.
+        #[arg(long)]
+        create: bool,
+
+        /// Replace a program of another processor, and accept a mount with noexec
+        #[arg(long)]
+        force: bool,
+    },
+}
+
 const AFTER_HELP: &str = "\
 Examples:
   attune-agent --detect-only                     see what this container can run
   attune-agent --detect-only --format json       the same, for programs
   eval \"$(attune-agent --detect-only --format env)\" && echo \"$ATTUNE_WORKER_RUNTIMES\"
   ATTUNE_WORKER_RUNTIMES=python,shell attune-agent -c /etc/attune/agent.yaml
+  attune-agent install /opt/attune/agent         copy it to where other containers start it
 
 Environment:
   ATTUNE_WORKER_RUNTIMES  offer only these runtimes, as in python,shell (or aliases: py, bash)
@@ -94,22 +127,32 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(Command::Install { directory, create, force }) = &args.command {
+        // before this process makes itself unreadable: after that, only root could read its program
+        let permitted = Permitted { create: *create, force: *force };
+        print(&format!("{}\n", install(&mut this_program()?, directory, permitted)?))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     if args.detect_only {
         telemetry::init(LogFormat::Text, startup::LOG_FILTER);
     }
     let detection = detect(&detection_options(&args)?).await?;
     if args.detect_only {
-        let mut stdout = std::io::stdout().lock();
-        stdout
-            .write_all(render(&detection, args.format).as_bytes())
-            .and_then(|()| stdout.flush())
-            .context("cannot write the report to standard output")?;
+        print(&render(&detection, args.format))?;
         return Ok(ExitCode::from(detection.exit_code()));
     }
     let configuration = startup::load_configuration(args.config, args.name)?;
     telemetry::init(configuration.log.format, startup::LOG_FILTER);
     startup::serve(&configuration, WorkerKind::Agent, detection).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .context("cannot write the report to standard output")
 }
 
 /// The search that flags and environment ask for.

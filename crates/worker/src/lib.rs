@@ -3,9 +3,11 @@
 //! [`runtime_detect`] finds the interpreters, [`service`] registers the worker and takes executions, [`executor`] brings one
 //! of them from its claim to its outcome: the pack from [`packs`], folders and environment from [`workspace`], parameters
 //! by [`params`], the process by [`process`], its output through [`log_writer`] into the store and through [`output`] into
-//! a result. `attune-agent` and `attune-worker` are this library with detected and with configured runtimes.
+//! a result. `attune-agent` and `attune-worker` are this library with detected and with configured runtimes; [`install`]
+//! puts the agent where other containers start it.
 
 pub mod executor;
+pub mod install;
 pub mod interpreter;
 pub mod log_writer;
 pub mod output;
