@@ -25,7 +25,7 @@ let
     ];
     text = ''
       export LAYOUT=${images.packages.agent-images}
-      ${builtins.readFile ./publish-images.sh}
+      exec ${pkgs.runtimeShell} ${./publish-images.sh} "$@"
     '';
   };
 in

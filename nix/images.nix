@@ -1,6 +1,9 @@
-# Container images. «name»-image, and with -x86_64 or -aarch64 behind it: a docker-archive, as `docker load`,
-# `podman load` and skopeo's docker-archive: read it. agent-images: one OCI layout with all three images as
-# multi-architecture indexes, as skopeo's oci: reads it.
+# Container images.
+#
+# «name»-image, and with -x86_64 or -aarch64 behind it: a docker-archive, compressed; `docker load`,
+# `podman load` and skopeo's docker-archive: read it.
+# agent-images: a folder, one OCI layout with all three images as multi-architecture indexes;
+# skopeo's oci: reads it.
 {
   pkgs,
   busybox,

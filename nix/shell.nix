@@ -24,7 +24,7 @@ craneLib.devShell (
     ];
     shellHook = ''
       echo "Try: cargo run -p attune -- dev --run examples.tour" >&2
-      echo "Test: ./tests/run    Static: cargo build --profile dist --target ${targets.native.triple} -p attune-worker" >&2
+      echo "Then: ./tests/run, or cargo build --profile dist --target ${targets.native.triple}" >&2
     '';
   }
 )

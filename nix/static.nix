@@ -82,7 +82,8 @@ let
           homepage = release.source;
           license = lib.licenses.asl20;
           mainProgram = program;
-          platforms = [ "${target.arch}-linux" ];
+          # of the machine that builds: nixpkgs takes both for the same
+          platforms = lib.platforms.linux;
         };
       }
     );

@@ -15,6 +15,8 @@ let
   # like mkDerivation: meta and passthru are attributes of the result, and never its environment
   make =
     name: arguments:
+    # nixpkgs compares with the machine that builds, also for a foreign program
+    assert builtins.elem system (arguments.meta.platforms or [ system ]);
     derivation (
       {
         inherit system name;
@@ -47,7 +49,7 @@ let
   };
 
   base =
-    final:
+    _:
     set ""
     // {
       inherit lib;
@@ -56,6 +58,7 @@ let
         musl64 = set "x86_64-unknown-linux-musl-";
         aarch64-multiplatform-musl = set "aarch64-unknown-linux-musl-";
       };
+      runtimeShell = "${package "bash"}/bin/bash";
       mkDerivation = make;
       runCommand =
         name: environment: text:

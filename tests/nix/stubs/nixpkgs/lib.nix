@@ -55,6 +55,10 @@ let
     importTOML = path: fromTOML (builtins.readFile path);
     getExe = package: "${package}/bin/${package.meta.mainProgram}";
     licenses.asl20.spdxId = "Apache-2.0";
+    platforms.linux = [
+      "x86_64-linux"
+      "aarch64-linux"
+    ];
 
     # A file set is a predicate on paths below the root.
     fileset =
