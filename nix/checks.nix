@@ -111,8 +111,10 @@ in
       ''
         mkdir root
         cp ${lib.getExe static.packages.agent} root/attune-agent
-        env -i "$(type -P proot)" -r root -w / /attune-agent --detect-only --output json >report
-        jq --exit-status type report
+        status=0
+        env -i "$(type -P proot)" -r root -w / /attune-agent --detect-only --format json >report || status=$?
+        [ $status -eq 3 ]
+        jq --exit-status '.runtimes == []' report
       '';
 }
 // forArchitectures (

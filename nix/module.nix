@@ -41,13 +41,13 @@ in
       after = [ "network-online.target" ];
       environment = {
         ATTUNE_CONFIG = yaml.generate "attune-worker.yaml" cfg.settings;
-        ATTUNE__WORKER__CACHE_DIR = lib.mkDefault "%C/attune";
       }
       // lib.mapAttrs' (name: _: lib.nameValuePair "${name}_FILE" "%d/${name}") cfg.secrets;
       serviceConfig = {
         ExecStart = lib.getExe cfg.package;
         LoadCredential = lib.mapAttrsToList (name: file: "${name}:${file}") cfg.secrets;
         DynamicUser = true;
+        # what worker.cache_dir is by default
         CacheDirectory = "attune";
         StateDirectory = "attune";
         Restart = "on-failure";
