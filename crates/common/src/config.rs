@@ -111,9 +111,11 @@ impl Config {
 /// The known word that a misspelt one probably means.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // a third of the letters may differ: enough for slips of the hand, too little for another word altogether
+    let slips = |candidate: &str| strsim::damerau_levenshtein(word, candidate);
     known
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), candidate))
-        .filter(|(score, _)| *score > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|candidate| (slips(candidate), candidate))
+        .filter(|(slips, candidate)| slips * 3 <= candidate.chars().count().max(word.chars().count()))
+        .min_by_key(|(slips, _)| *slips)
         .map(|(_, candidate)| candidate)
 }

@@ -104,6 +104,6 @@ fn suggestion(name: &str, known: &[Action]) -> String {
     match near {
         Some(near) => format!("is '{near}' meant?"),
         None if names.is_empty() => "no pack has been pushed yet".to_owned(),
-        None => "GET /api/v1/actions lists those there are".to_owned(),
+        None => "the list of actions shows those there are".to_owned(),
     }
 }

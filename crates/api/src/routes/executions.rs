@@ -232,7 +232,7 @@ pub(super) async fn find(state: &ApiState, id: ExecutionId) -> Result<Execution,
 fn unknown(id: ExecutionId) -> Problem {
     Problem::new(
         Kind::NotFound,
-        format!("there is no execution {id}; GET /api/v1/executions lists those there are"),
+        format!("there is no execution {id}; the list of executions shows those there are"),
     )
 }
 

@@ -131,7 +131,7 @@ async fn get_pack(
     let near = nearest(&name, packs.iter().map(|pack| pack.r#ref.as_str()));
     let hint = match near {
         Some(near) => format!("is '{near}' meant?"),
-        None => "GET /api/v1/packs lists those there are".to_owned(),
+        None => "the list of packs shows those there are".to_owned(),
     };
     let Some(pack) = packs.into_iter().find(|pack| pack.r#ref == name) else {
         return Err(Problem::new(Kind::NotFound, format!("there is no pack '{name}'; {hint}")));

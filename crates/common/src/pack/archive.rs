@@ -45,8 +45,12 @@ pub fn digest(bytes: &[u8]) -> String {
 
 /// Packs a folder. The same content gives the same bytes.
 pub fn build(folder: &Path) -> Result<Archive, PackError> {
+    // before anything is read: the wrong folder may be a whole home
+    let manifest = folder.join("pack.yaml");
+    std::fs::metadata(&manifest).map_err(PackError::io("find", &manifest))?;
     let mut tar = tar::Builder::new(Vec::new());
     tar.mode(tar::HeaderMode::Deterministic);
+    let mut total = 0;
     let walk = WalkDir::new(folder).sort_by_file_name().into_iter();
     for entry in walk.filter_entry(|entry| !LEFT_OUT.iter().any(|name| entry.file_name() == *name)) {
         let entry = entry.map_err(|error| PackError::Io {
@@ -58,6 +62,13 @@ pub fn build(folder: &Path) -> Result<Archive, PackError> {
         let Ok(relative) = path.strip_prefix(folder) else { continue };
         if relative.as_os_str().is_empty() {
             continue;
+        }
+        total += entry.metadata().map_or(0, |metadata| metadata.len());
+        if total > MAX_UNPACKED_BYTES {
+            return Err(PackError::TooLarge(format!(
+                "of {} would hold more than {MAX_UNPACKED_BYTES} bytes of files",
+                folder.display()
+            )));
         }
         append(&mut tar, path, relative, entry.file_type())?;
     }
