@@ -3,7 +3,7 @@
 //! The API decides nothing about executions that the store does not decide too: it checks what comes in, shows what may
 //! be seen, rings the doorbell, and lets the reaper look for leases that have expired.
 
-pub mod auth;
+mod auth;
 mod events;
 mod extract;
 pub mod problem;
@@ -11,6 +11,7 @@ mod reaper;
 mod routes;
 mod server;
 mod state;
+pub mod token;
 pub mod views;
 
 pub use server::{BindError, bind, openapi, router, serve};

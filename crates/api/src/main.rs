@@ -3,7 +3,7 @@
 use std::{fmt::Display, path::PathBuf, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
-use attune_api::{ApiState, BindError, auth};
+use attune_api::{ApiState, BindError, token};
 use attune_common::{
     config::{Config, Sources, keys},
     doorbell::LocalDoorbell,
@@ -121,7 +121,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
 fn token(config: &Config) -> Result<&SecretString, Failure> {
     let key = "configuration key 'api.token'";
     let token = config.api.token.as_ref().ok_or_else(|| usage(format!("{key} is not set; {TOKEN_HELP}")))?;
-    auth::check_token(token).map_err(|error| usage(format!("{key} will not do: {error}; {TOKEN_HELP}")))?;
+    token::check_token(token).map_err(|error| usage(format!("{key} will not do: {error}; {TOKEN_HELP}")))?;
     Ok(token)
 }
 

@@ -10,7 +10,7 @@ use attune_common::{
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::TokenDigest;
+use crate::token::TokenDigest;
 
 /// Longest time between two looks for expired leases.
 const MAX_REAP_INTERVAL: Duration = Duration::from_secs(5);

@@ -15,8 +15,6 @@ use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use crate::exit::ExitClass;
-
 /// Name of the folder in which `attune dev` keeps its state.
 pub(crate) const STATE_DIR: &str = ".attune";
 
@@ -111,16 +109,6 @@ pub(crate) enum EndpointError {
         /// What is wrong with it.
         reason: String,
     },
-}
-
-impl EndpointError {
-    /// The exit status class.
-    pub(crate) fn class(&self) -> ExitClass {
-        match self {
-            Self::Unknown | Self::NotRunning(_) | Self::NoToken(_) => ExitClass::NoApi,
-            Self::Url { .. } | Self::Insecure(_) | Self::File { .. } => ExitClass::BadInput,
-        }
-    }
 }
 
 impl Sources {

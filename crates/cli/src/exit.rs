@@ -80,16 +80,39 @@ impl ExitClass {
             return Self::ReaderGone;
         }
         if let Some(error) = error.downcast_ref::<ClientError>() {
-            return error.class();
+            return Self::of_client(error);
         }
         if let Some(error) = error.downcast_ref::<EndpointError>() {
-            return error.class();
+            return Self::of_endpoint(error);
         }
         let bad_input = error.is::<BadInput>()
             || error.is::<PackError>()
             || error.is::<ConfigError>()
             || error.is::<DetectError>();
         if bad_input { Self::BadInput } else { Self::Failed }
+    }
+
+    fn of_client(error: &ClientError) -> Self {
+        match error {
+            ClientError::Unreachable { .. }
+            | ClientError::Refused { .. }
+            | ClientError::Unreadable { .. } => Self::NoApi,
+            ClientError::Setup(_) => Self::Failed,
+            ClientError::Problem(problem) => match problem.status {
+                400..500 => Self::BadInput,
+                502..=504 => Self::NoApi,
+                _ => Self::Failed,
+            },
+        }
+    }
+
+    fn of_endpoint(error: &EndpointError) -> Self {
+        match error {
+            EndpointError::Unknown | EndpointError::NotRunning(_) | EndpointError::NoToken(_) => Self::NoApi,
+            EndpointError::Url { .. } | EndpointError::Insecure(_) | EndpointError::File { .. } => {
+                Self::BadInput
+            }
+        }
     }
 
     /// How bad the class is among the members of a group.

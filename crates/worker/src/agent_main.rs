@@ -17,6 +17,11 @@ use attune_worker::runtime_detect::{self, Format, Options, RUNTIMES_VARIABLE, Se
 use attune_worker::startup;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+// musl's own allocator takes one lock for all threads (measured: tests/benches/README.md)
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Turn this container or host into an Attune worker
 ///
 /// The agent finds the interpreters that are here (shell, python, node, ruby, go, java, r, perl, and what a hints

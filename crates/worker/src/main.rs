@@ -13,6 +13,11 @@ use attune_worker::{
 };
 use clap::{CommandFactory, FromArgMatches, Parser};
 
+// musl's own allocator takes one lock for all threads (measured: tests/benches/README.md)
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Run Attune actions with the interpreters that the configuration names
 ///
 /// The same service as attune-agent, for hosts on which nothing should be found by itself: every runtime of

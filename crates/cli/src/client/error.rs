@@ -2,8 +2,6 @@
 
 use attune_api::problem::ProblemDocument;
 
-use crate::exit::ExitClass;
-
 /// Why a request did not lead to an answer that can be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
@@ -42,19 +40,6 @@ pub(crate) enum ClientError {
 }
 
 impl ClientError {
-    /// The exit status class.
-    pub(crate) fn class(&self) -> ExitClass {
-        match self {
-            Self::Unreachable { .. } | Self::Refused { .. } | Self::Unreadable { .. } => ExitClass::NoApi,
-            Self::Setup(_) => ExitClass::Failed,
-            Self::Problem(problem) => match problem.status {
-                400..500 => ExitClass::BadInput,
-                502..=504 => ExitClass::NoApi,
-                _ => ExitClass::Failed,
-            },
-        }
-    }
-
     /// Whether the same request may well succeed a moment later.
     pub(super) fn is_transient(&self) -> bool {
         match self {

@@ -224,7 +224,7 @@ mod tests {
         let (one, other) = (random_token().unwrap(), random_token().unwrap());
         assert_eq!(one.expose_secret().len(), 43);
         assert_ne!(one.expose_secret(), other.expose_secret());
-        attune_api::auth::check_token(&one).unwrap();
+        attune_api::token::check_token(&one).unwrap();
     }
 
     #[test]
