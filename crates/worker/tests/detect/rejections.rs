@@ -1,6 +1,10 @@
 //! Candidates that cannot even be started.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
 
 use attune_worker::runtime_detect::{Format, Options, Selection, render};
 
@@ -68,14 +72,31 @@ async fn every_broken_file_has_its_reason() {
     insta::assert_snapshot!("every_reason_as_json", serde_json::to_string_pretty(&found.rejected).unwrap());
 }
 
-/// Root may execute whatever anybody may, so the refusal needs a user who is not root.
-#[tokio::test]
-async fn what_this_user_may_not_execute_is_denied() {
-    if rustix::process::geteuid().is_root() {
-        return;
-    }
-    let tree = Tree::new();
-    tree.file("/bin/node", "#!/bin/sh\necho v20.0.0\n", 0o645);
-    let found = search(&tree.options(&["/bin"])).await;
-    assert_eq!(found.rejected[0].reason.to_string(), "permission denied: its mode is 0645");
+/// Root may execute whatever anybody may, so the refusal needs a user who is not root: as root the agent runs as another.
+#[test]
+fn what_this_user_may_not_execute_is_denied() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name);
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_attune-agent"), place("attune-agent")).unwrap();
+    fs::write(place("node"), "#!/bin/sh\necho v20.0.0\n").unwrap();
+    mode(folder.path(), 0o755);
+    let mut agent = Command::new(place("attune-agent"));
+    agent
+        .args(["--detect-only", "--format", "json"])
+        .env("PATH", folder.path())
+        .env("ATTUNE_WORKER_RUNTIMES", "node");
+    let expected = if rustix::process::geteuid().is_root() {
+        agent.uid(65534).gid(65534);
+        mode(&place("node"), 0o754);
+        "permission denied: its mode is 0754"
+    } else {
+        mode(&place("node"), 0o645);
+        "permission denied: its mode is 0645"
+    };
+    let output = agent.arg("--allow-missing-runtimes").output().unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rejected = report["rejected"].as_array().unwrap();
+    let node = rejected.iter().find(|one| one["path"] == place("node").to_str().unwrap());
+    assert_eq!(node.expect("it is rejected")["reason"]["message"], expected, "{report:#}");
 }
