@@ -1,5 +1,7 @@
 //! `attune-agent install DIR` on real file systems, which are mounted where nobody else sees them.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},

@@ -1,0 +1,192 @@
+//! The contract of the injection, with the real static agent: an init container puts it into a volume, and containers that
+//! know nothing of Attune start it from there, read-only, and run actions with the interpreter that they happen to have.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use attune_tests::{
+    binaries::workspace,
+    control_plane::ControlPlane,
+    dev::{shown, wait_for},
+    podman::{Container, Podman},
+    rootfs, static_agent,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const NOBODY: &str = "65532:65532";
+const ROOT: &str = "0:0";
+
+/// What the flake says of the init image: the snapshot of its configuration is compared with the flake by `tests/nix`.
+fn init_image() -> Value {
+    let snapshot = fs::read(workspace().join("tests/nix/snapshots/images.json")).unwrap();
+    let images: Value = serde_json::from_slice(&snapshot).unwrap();
+    images["architectures"]["agent-init-image-x86_64"].clone()
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().map(|one| one.as_str().unwrap().to_owned()).collect()
+}
+
+/// What one machine has: a volume for the agent, a folder for a cache, a control plane, and a podman.
+struct Machine {
+    folder: TempDir,
+    podman: Podman,
+    plane: ControlPlane,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        for name in ["agent", "cache"] {
+            let path = folder.path().join(name);
+            fs::create_dir(&path).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o777)).unwrap();
+        }
+        let plane = ControlPlane::start();
+        plane.push(&workspace().join("packs/examples"));
+        Self { folder, podman: Podman::default(), plane }
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs the init image's command in a file system with its folders, and gives its line.
+    fn install(&self, user: &str) -> String {
+        let image = init_image();
+        let root = self.folder("image");
+        if !root.exists() {
+            fs::create_dir(&root).unwrap();
+            let made = std::process::Command::new("sh")
+                .args(["-euc", image["extraCommands"].as_str().unwrap()])
+                .current_dir(&root)
+                .output()
+                .unwrap();
+            assert!(made.status.success(), "{}", shown(&made));
+            fs::copy(static_agent::x86_64(), root.join("attune-agent")).unwrap();
+        }
+        let command = [strings(&image["config"]["Entrypoint"]), strings(&image["config"]["Cmd"])].concat();
+        let place = command.last().unwrap();
+        let container = Container {
+            root: &root,
+            user,
+            environment: strings(&image["config"]["Env"]),
+            volumes: vec![format!("{}:{place}", self.folder("agent").display())],
+            command: command.clone(),
+        };
+        let output = self.podman.run(&container, &format!("init-{}", &user[..1]));
+        assert!(output.status.success(), "{}", shown(&output));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Starts the agent in a root file system, runs an action on it, and gives the action's standard output.
+    fn run(&self, root: &Path, user: &str, runtime: &str, action: &str) -> String {
+        let name = format!("{runtime}-{}", &user[..1]);
+        let mount = |name: &Path, place: &str| format!("{}:{place}", name.display());
+        let container = Container {
+            root,
+            user,
+            environment: vec![
+                "ATTUNE__DATABASE__URL=sqlite:///var/lib/attune/attune.db".to_owned(),
+                format!("ATTUNE__WORKER__NAME={name}"),
+                "ATTUNE__WORKER__CACHE_DIR=/var/cache/attune".to_owned(),
+            ],
+            volumes: vec![
+                mount(&self.folder("agent"), "/opt/attune/agent:ro"),
+                mount(&self.plane.data(), "/var/lib/attune"),
+                mount(&self.folder("cache"), "/var/cache/attune"),
+            ],
+            command: vec![rootfs::AGENT.to_owned()],
+        };
+        let mut worker = self.podman.start(&container, &name);
+        wait_for("the worker to register", || {
+            assert!(!worker.has_ended(), "{name} has ended:\n{}", worker.log());
+            let workers = self.plane.attune(&["workers"]);
+            workers.to_string().contains(&format!("\"{name}\""))
+        });
+        let execution = self.plane.attune(&["run", action]);
+        let [output, error] = self.plane.logs(&execution);
+        assert_eq!(execution["status"], "succeeded", "{execution:#}\n{error}\n{}", worker.log());
+        assert_eq!(execution["worker"], name.as_str(), "{execution:#}");
+        assert_eq!(worker.stop(), Some(0), "{}", worker.log());
+        output
+    }
+}
+
+/// A root file system runs an action as an ordinary user and as root.
+#[track_caller]
+fn injects(root: &str, runtime: &str, action: &str) {
+    let folder = rootfs::path(root);
+    let machine = Machine::new();
+    // the image's own user comes first, and root finds its work done
+    assert!(machine.install(NOBODY).starts_with("installed /opt/attune/agent/attune-agent (version "));
+    assert!(machine.install(ROOT).starts_with("already there: /opt/attune/agent/attune-agent (version "));
+    let outputs = [NOBODY, ROOT].map(|user| machine.run(&folder, user, runtime, action));
+    assert!(!outputs[0].trim().is_empty(), "the action says nothing");
+    assert_eq!(outputs[0], outputs[1]);
+}
+
+#[test]
+fn busybox_runs_a_shell_action() {
+    injects("busybox", "shell", "examples.checksum_files");
+}
+
+#[test]
+fn distroless_python_runs_a_python_action() {
+    injects("python", "python", "examples.summarise_csv");
+}
+
+#[test]
+fn node_on_musl_runs_a_node_action() {
+    injects("node", "node", "examples.render_template");
+}
+
+#[test]
+fn ruby_without_a_shell_runs_a_ruby_action() {
+    injects("ruby", "ruby", "examples.analyse_access_log");
+}
+
+#[test]
+fn go_without_a_shell_runs_a_go_action() {
+    injects("go", "go", "examples.check_certificate");
+}
+
+#[test]
+fn java_off_the_search_path_runs_a_java_action() {
+    injects("java", "java", "examples.plan_meeting");
+}
+
+#[test]
+fn r_runs_an_r_action() {
+    injects("r", "r", "examples.fit_trend");
+}
+
+#[test]
+fn a_minimal_debian_runs_a_perl_action() {
+    injects("perl", "perl", "examples.redact_text");
+}
+
+/// What people see when a volume is mounted noexec, as the documentation says.
+#[test]
+fn a_start_from_a_volume_without_exec_is_refused_by_the_kernel() {
+    let folder = rootfs::path("busybox");
+    let machine = Machine::new();
+    machine.install(ROOT);
+    let container = Container {
+        root: &folder,
+        user: ROOT,
+        environment: vec![],
+        volumes: vec![format!("{}:/opt/attune/agent:ro,noexec", machine.folder("agent").display())],
+        command: vec![rootfs::AGENT.to_owned(), "--version".to_owned()],
+    };
+    let output = machine.podman.run(&container, "noexec");
+    assert_eq!(output.status.code(), Some(126), "{}", shown(&output));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("ermission denied"), "{}", shown(&output));
+}
