@@ -14,6 +14,7 @@ craneLib.devShell (
       pkgs.cargo-deny
       pkgs.cargo-insta
       pkgs.cargo-nextest
+      pkgs.check-jsonschema
       pkgs.deadnix
       pkgs.jq
       pkgs.nixfmt

@@ -44,7 +44,13 @@ impl ControlPlane {
         fs::write(&token, "a-token-for-one-test-run\n").unwrap();
         fs::set_permissions(&token, Permissions::from_mode(0o600)).unwrap();
         let log = File::create(folder.path().join("api.log")).unwrap();
-        let child = Command::new(binaries::path("attune-api"))
+        let mut command = Command::new(binaries::path("attune-api"));
+        // the tester's own settings are none of the test's
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ATTUNE_"))
+        {
+            command.env_remove(name);
+        }
+        let child = command
             .args(["--listen", "127.0.0.1:0"])
             .env("ATTUNE__DATABASE__URL", format!("sqlite://{}", data.join("attune.db").display()))
             .env("ATTUNE__API__TOKEN_FILE", &token)

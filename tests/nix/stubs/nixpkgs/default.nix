@@ -120,6 +120,7 @@ let
       "cargo-deny"
       "cargo-insta"
       "cargo-nextest"
+      "check-jsonschema"
       "dash"
       "deadnix"
       "go"
