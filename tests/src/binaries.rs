@@ -31,19 +31,9 @@ pub fn workspace() -> &'static Path {
 /// Builds all programs (a fraction of a second when they are up to date) and returns their folder.
 fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"))
-        .args([
-            "build",
-            "--quiet",
-            "--locked",
-            "--bins",
-            "--message-format=json",
-            "-p",
-            "attune",
-            "-p",
-            "attune-api",
-            "-p",
-            "attune-worker",
-        ])
+        // the whole workspace, as `cargo test --workspace` sees it: with other packages, other features would be chosen and
+        // every dependency compiled a second time
+        .args(["build", "--quiet", "--locked", "--workspace", "--bins", "--message-format=json"])
         .current_dir(workspace())
         .stdout(Stdio::piped())
         .spawn()
