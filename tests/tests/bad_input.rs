@@ -1,5 +1,7 @@
 //! Whatever people get wrong is said in one line that tells what to do, with the right exit status, and nothing is lost.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{
     fs,
     net::TcpListener,
@@ -169,21 +171,21 @@ fn what_keeps_a_worker_from_starting_is_said() {
         let output = command.envs(environment.iter().cloned()).env("RUST_LOG", "off").output().unwrap();
         format!("{program}: {}", told(&output, folder.path()))
     };
-    let only_shell = ("ATTUNE_WORKER_RUNTIMES", "shell".to_owned());
+    let only_shell = || ("ATTUNE_WORKER_RUNTIMES", "shell".to_owned());
     let url = |value: String| ("ATTUNE__DATABASE__URL", value);
     let lines = [
-        run("attune-agent", &[], &[only_shell.clone()]),
-        run("attune-agent", &["-c", "typo.yaml"], &[only_shell.clone()]),
-        run("attune-agent", &["-c", "broken.yaml"], &[only_shell.clone()]),
-        run("attune-agent", &["-c", "missing.yaml"], &[only_shell.clone()]),
+        run("attune-agent", &[], &[only_shell()]),
+        run("attune-agent", &["-c", "typo.yaml"], &[only_shell()]),
+        run("attune-agent", &["-c", "broken.yaml"], &[only_shell()]),
+        run("attune-agent", &["-c", "missing.yaml"], &[only_shell()]),
         run(
             "attune-agent",
             &[],
-            &[only_shell.clone(), url(format!("sqlite://{}/text.db", folder.path().display()))],
+            &[only_shell(), url(format!("sqlite://{}/text.db", folder.path().display()))],
         ),
-        run("attune-agent", &[], &[only_shell.clone(), url("mysql://root:hunter2@localhost/x".to_owned())]),
-        run("attune-agent", &[], &[only_shell.clone(), ("ATTUNE__WORKER__LEASE", "1s".to_owned())]),
-        run("attune-agent", &[], &[only_shell.clone(), ("ATTUNE__WORKER__SLOTZ", "1".to_owned())]),
+        run("attune-agent", &[], &[only_shell(), url("mysql://root:hunter2@localhost/x".to_owned())]),
+        run("attune-agent", &[], &[only_shell(), ("ATTUNE__WORKER__LEASE", "1s".to_owned())]),
+        run("attune-agent", &[], &[only_shell(), ("ATTUNE__WORKER__SLOTZ", "1".to_owned())]),
         run("attune-agent", &[], &[("ATTUNE_WORKER_RUNTIMES", "pyhton".to_owned())]),
         run("attune-worker", &[], &[]),
         run("attune-worker", &[], &[("ATTUNE__WORKER__RUNTIMES", "python=/nonexistent/python3".to_owned())]),

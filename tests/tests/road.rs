@@ -1,5 +1,7 @@
 //! The whole road with the real programs: detect, submit, run, see.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{collections::BTreeMap, process::Command};
 
 use attune_tests::{
@@ -51,7 +53,7 @@ fn one_command_runs_the_tour_and_leaves_nothing_behind() {
     assert!(output.status.success(), "{}", shown(&output));
     let stderr = String::from_utf8_lossy(&output.stderr);
     for (_, action) in EXAMPLES {
-        let line = stderr.lines().filter(|line| line.starts_with(action)).next_back();
+        let line = stderr.lines().rfind(|line| line.starts_with(action));
         assert!(line.is_some_and(|line| line.contains("succeeded")), "{action}: {}", shown(&output));
     }
     let state = folder.path().join("state");
@@ -72,8 +74,8 @@ fn a_running_execution_is_followed_cancelled_and_listed() {
     let follower = dev.command(["logs", "-f", &id]).stdout(std::process::Stdio::piped()).spawn().unwrap();
     let cancelled = dev.attune(["executions", "cancel", &id]);
     assert!(cancelled.status.success(), "{}", shown(&cancelled));
-    let followed = follower.wait_with_output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&followed.stdout), "started\ntidy\n");
+    let seen = follower.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&seen.stdout), "started\ntidy\n");
     let ended = dev.json(["executions", "show", &id]);
     assert_eq!(ended["status"], "cancelled");
     let listed = dev.json(["executions", "list", "--status", "cancelled"]);
