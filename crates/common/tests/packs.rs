@@ -1,5 +1,7 @@
 //! Packs: honest ones load and unpack to what they were, dishonest ones are refused with a reason.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, symlink},
