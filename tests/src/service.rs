@@ -14,9 +14,12 @@ use attune_worker::{
     service::WorkerService,
     settings::WorkerSettings,
     stop::{StopHandle, StopSignal},
+    supervisor::SupervisorProgram,
 };
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+
+use crate::binaries;
 
 /// One machine: a store and a doorbell, on which workers can be started.
 pub struct Machine {
@@ -97,7 +100,11 @@ impl Machine {
         config.slots = Some(2);
         config.heartbeat_interval = Duration::from_millis(100);
         config.kill_grace = Duration::from_millis(500);
-        WorkerSettings::from_config(&config, WorkerKind::Agent).expect("they fit together")
+        let mut settings =
+            WorkerSettings::from_config(&config, WorkerKind::Agent).expect("they fit together");
+        // this process is a test, which does not know how to supervise
+        settings.execution.supervisor = SupervisorProgram::at(binaries::path("attune-agent"));
+        settings
     }
 
     /// Starts a worker that has `/bin/sh` and nothing else.

@@ -20,6 +20,11 @@ use crate::{
 };
 
 fn main() -> ExitCode {
+    // 'attune dev' runs actions, too
+    attune_worker::role::special("attune").unwrap_or_else(work)
+}
+
+fn work() -> ExitCode {
     attune_common::tls::install_provider();
     let arguments = match arguments::parse(std::env::args_os()) {
         Ok(arguments) => arguments,

@@ -82,6 +82,14 @@ pub struct Worker {
     pub max_result_bytes: u64,
     /// Names of environment variables that actions inherit.
     pub pass_environment: Vec<String>,
+    /// User that actions run as, by number: `uid` or `uid:gid`.
+    pub run_as: Option<String>,
+    /// Files that a process of an action may have open.
+    pub limit_open_files: Option<u64>,
+    /// Processes and threads that the user of actions may have.
+    pub limit_processes: Option<u64>,
+    /// Address space of a process of an action, in bytes.
+    pub limit_address_space: Option<u64>,
     /// Runtimes of `attune-worker`: name and interpreter path.
     pub runtimes: BTreeMap<String, PathBuf>,
 }

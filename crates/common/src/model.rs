@@ -9,7 +9,7 @@ pub mod parameters;
 pub mod runtime;
 pub mod worker;
 
-pub use action::{Action, GroupMember, OutputFormat, ParameterDelivery, ParameterFormat};
+pub use action::{Action, GroupMember, OutputFormat, ParameterDelivery, ParameterFormat, StopSignal};
 pub use execution::{Execution, ExecutionStatus, Outcome};
 pub use identifiers::{ActionRef, ExecutionId, InvalidName, WorkerId};
 pub use log::{LogChunk, LogStream};

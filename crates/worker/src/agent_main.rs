@@ -13,6 +13,7 @@ use attune_common::model::WorkerKind;
 use attune_common::telemetry::{self, LogFormat};
 use attune_common::tls;
 use attune_worker::install::{Permitted, install, this_program};
+use attune_worker::role;
 use attune_worker::runtime_detect::{self, Format, Options, RUNTIMES_VARIABLE, Selection, detect, render};
 use attune_worker::startup;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -113,8 +114,12 @@ Exit status:
   2  wrong usage
   3  with --detect-only: no runtime is usable";
 
+fn main() -> ExitCode {
+    role::special("attune-agent").unwrap_or_else(work)
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn work() -> ExitCode {
     let help = format!(
         "{AFTER_HELP}\n\nConfiguration (with _FILE added, the value is read from that file):\n{}",
         keys::help()

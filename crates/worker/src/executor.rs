@@ -4,9 +4,10 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use attune_common::{
-    model::{Execution, ExecutionStatus, Outcome, WorkerId, runtime},
+    model::{Execution, ExecutionStatus, Outcome, StopSignal, WorkerId, runtime},
     store::{Fence, NewLogChunk, Store, StoreError},
 };
+use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -109,6 +110,7 @@ impl Executor {
         let (interpreter, spec) = self.command(execution, &pack, &workspace)?;
         let limits = Limits {
             timeout: action.timeout().unwrap_or(self.settings.default_timeout),
+            stop_signal: signal_number(action.stop_signal),
             kill_grace: self.settings.kill_grace,
         };
         let program = spec.command.first().cloned().unwrap_or_default();
@@ -165,7 +167,16 @@ impl Executor {
             Some((runtime, interpreter)) => runtime.command(interpreter, &script),
             None => vec![script.into()],
         };
-        let spec = ProcessSpec { command, environment, directory: workspace.directory(), stdin };
+        let spec = ProcessSpec {
+            supervisor: self.settings.supervisor.clone(),
+            title: format!("{} {}", action.r#ref, execution.id),
+            command,
+            environment,
+            directory: workspace.directory(),
+            stdin,
+            confinement: self.settings.confinement.clone(),
+            workspace: Some(workspace.root().to_owned()),
+        };
         Ok((interpreter.map(described), spec))
     }
 
@@ -211,6 +222,18 @@ impl Executor {
     }
 }
 
+fn signal_number(signal: StopSignal) -> i32 {
+    let signal = match signal {
+        StopSignal::Term => Signal::TERM,
+        StopSignal::Int => Signal::INT,
+        StopSignal::Quit => Signal::QUIT,
+        StopSignal::Hup => Signal::HUP,
+        StopSignal::Usr1 => Signal::USR1,
+        StopSignal::Usr2 => Signal::USR2,
+    };
+    signal.as_raw()
+}
+
 fn described(interpreter: &Interpreter) -> String {
     match &interpreter.version {
         Some(version) => format!("{} {version}", interpreter.path.display()),
@@ -229,6 +252,7 @@ fn judge(
     let (exit_code, signal) = match ending.status {
         Status::Exited(code) => (Some(code), None),
         Status::Signalled(signal) => (None, Some(signal)),
+        Status::Unseen => (None, None),
     };
     let result = log.result.read(execution.action.output_format);
     let (verdict, error) = match ending.reason {
@@ -246,11 +270,19 @@ fn judge(
             Some(format!("not finished after {timeout:?}, its time limit")),
         ),
         None => match (ending.status, &result) {
+            _ if ending.oom_killed => (
+                Verdict::Ended(ExecutionStatus::Failed),
+                Some("the kernel ended the process because memory ran out".to_owned()),
+            ),
             (Status::Exited(0), Ok(_)) => (Verdict::Ended(ExecutionStatus::Succeeded), None),
             (Status::Exited(0), Err(error)) => (Verdict::Ended(ExecutionStatus::Failed), Some(error.clone())),
             (Status::Exited(code), _) => (
                 Verdict::Ended(ExecutionStatus::Failed),
                 Some(format!("the process exited with status {code}")),
+            ),
+            (Status::Unseen, _) => (
+                Verdict::Ended(ExecutionStatus::Failed),
+                Some("the supervisor of the process was killed, and the process with it".to_owned()),
             ),
             (Status::Signalled(signal), _) => (
                 Verdict::Ended(ExecutionStatus::Failed),
@@ -266,6 +298,10 @@ fn judge(
         result: result.ok().flatten(),
         interpreter,
         log_bytes_dropped: log.dropped,
+        leaked: ending.leaked,
+        oom_killed: ending.oom_killed,
+        peak_memory_bytes: Some(ending.total.peak_memory_bytes),
+        cpu_seconds: Some(ending.total.cpu_micros as f64 / 1e6),
     };
     Attempt { verdict, outcome, log: log.pending }
 }

@@ -6,19 +6,25 @@
 //! a result. `attune-agent` and `attune-worker` are this library with detected and with configured runtimes; [`install`]
 //! puts the agent where other containers start it.
 
+pub mod confinement;
 pub mod executor;
+pub mod init;
 pub mod install;
 pub mod interpreter;
+mod leftovers;
 pub mod log_writer;
 pub mod output;
 pub mod packs;
 pub mod params;
 pub mod process;
 pub mod registration;
+mod removal;
+pub mod role;
 pub mod running;
 pub mod runtime_detect;
 pub mod service;
 pub mod settings;
 pub mod startup;
 pub mod stop;
+pub mod supervisor;
 pub mod workspace;

@@ -8,6 +8,7 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::ensure;
 use attune_common::{config::keys, model::WorkerKind, telemetry, tls};
 use attune_worker::{
+    role,
     runtime_detect::{Options, detect},
     startup,
 };
@@ -47,8 +48,12 @@ Example configuration:
 Environment (ATTUNE__SECTION__KEY; with _FILE added, the value is read from that file):
 ";
 
+fn main() -> ExitCode {
+    role::special("attune-worker").unwrap_or_else(work)
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn work() -> ExitCode {
     let help = format!("{EXAMPLE}{}", keys::help());
     let matches = Args::command().after_long_help(help).get_matches();
     let args = Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());

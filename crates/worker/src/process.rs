@@ -1,26 +1,42 @@
 //! One process of an action: started, fed, listened to, and ended together with everything it started.
+//!
+//! The worker talks to a [`supervisor`](crate::supervisor), which is the action's parent; the action's pipes lead here.
 
 mod capture;
-mod group;
+mod cgroup;
+mod oom;
+mod supervised;
 
-use std::{ffi::OsString, path::PathBuf, process::Stdio, time::Duration};
+use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 
 pub use capture::Output;
-use group::ProcessGroup;
+use supervised::Supervised;
 use tokio::{
-    io::AsyncWriteExt,
-    process::{Child, Command},
     sync::{mpsc, watch},
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+
+use self::{cgroup::Cgroup, oom::OomKills};
+pub use crate::supervisor::protocol::Status;
+use crate::{
+    confinement::Confinement,
+    supervisor::{SupervisorProgram, protocol::Total},
+};
 
 /// How long output may still come after the process has ended: whoever holds the pipes then is none of our business.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// What to start. The environment is the whole environment.
+/// How long the supervisor is waited for once everything was killed; what the kernel does not let go of stays with it.
+const END_LIMIT: Duration = Duration::from_secs(30);
+
+/// What to start, and how. The environment is the whole environment.
 #[derive(Debug)]
 pub struct ProcessSpec {
+    /// What answers for the process.
+    pub supervisor: SupervisorProgram,
+    /// What the list of processes shows for the supervisor. Everybody can see it.
+    pub title: String,
     /// Program and arguments; the program is a path.
     pub command: Vec<OsString>,
     /// Every variable.
@@ -29,6 +45,10 @@ pub struct ProcessSpec {
     pub directory: PathBuf,
     /// What to write to standard input, which is then closed.
     pub stdin: Vec<u8>,
+    /// User and limits.
+    pub confinement: Confinement,
+    /// A folder that goes when the worker is killed.
+    pub workspace: Option<PathBuf>,
 }
 
 /// Why a process is ended before its time.
@@ -44,15 +64,6 @@ pub enum EndReason {
     LeaseLost,
 }
 
-/// How a process ended by itself or otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// It exited with this status.
-    Exited(i32),
-    /// This signal ended it.
-    Signalled(i32),
-}
-
 /// The end of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ending {
@@ -62,75 +73,83 @@ pub struct Ending {
     pub timed_out: bool,
     /// Why it was ended, when somebody wanted it to.
     pub reason: Option<EndReason>,
+    /// Whether something that it had started outlived it: a process, or an open end of its pipes.
+    pub leaked: bool,
+    /// Whether the kernel ended it because memory ran out.
+    pub oom_killed: bool,
+    /// What it and everything that it started used.
+    pub total: Total,
 }
 
-/// How long a process may take.
+/// How long a process may take, and how it is asked to end.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Limit of the whole run.
     pub timeout: Duration,
-    /// Time between SIGTERM and SIGKILL.
+    /// The polite signal, by number (signal(7)).
+    pub stop_signal: i32,
+    /// Time between the polite signal and SIGKILL.
     pub kill_grace: Duration,
 }
 
 /// Runs a process to its end and sends what it writes to `output`, in the order in which it was read.
 ///
-/// The process leads a group of its own. When its time is up or `end` gives a reason, the group gets SIGTERM and, after
-/// the grace, SIGKILL; once the process has ended, whatever is left of the group gets SIGKILL at once.
+/// When its time is up or `end` gives a reason, its group gets the stop signal and, after the grace, everything that it
+/// started is killed. When it ends by itself, its pipes are read until they are closed or silent; then whatever is left of
+/// it is killed, and the ending says so.
 ///
 /// # Errors
 /// When the process cannot be started.
 pub async fn run(
-    spec: ProcessSpec,
+    mut spec: ProcessSpec,
     limits: Limits,
     output: mpsc::Sender<Output>,
     mut end: watch::Receiver<Option<EndReason>>,
-) -> std::io::Result<Ending> {
-    let mut child = start(&spec)?;
-    let group = ProcessGroup::led_by(&child);
+) -> io::Result<Ending> {
     let deadline = Instant::now() + limits.timeout;
-    if let Some(mut stdin) = child.stdin.take() {
-        // a process that does not read its input is its own business, hence no look at the result
-        tokio::spawn(async move { stdin.write_all(&spec.stdin).await });
-    }
+    let cgroup = Cgroup::create();
+    let oom_kills = OomKills::watch(cgroup.as_ref());
+    let stdin = std::mem::take(&mut spec.stdin);
+    let mut supervised = Supervised::start(spec, !stdin.is_empty(), cgroup.as_ref()).await?;
+    let feeding = supervised.feed(stdin).map(AbortOnDropHandle::new);
     let exited = CancellationToken::new();
-    let readers = capture::start(&mut child, &output, &exited);
+    let readers = capture::start(supervised.child(), &output, &exited);
     drop(output);
 
-    let mut ending = tokio::select! {
-        status = child.wait() => Ending { status: status_of(status?), timed_out: false, reason: None },
-        () = tokio::time::sleep_until(deadline) => {
-            let status = terminate(&mut child, group, limits.kill_grace).await?;
-            Ending { status, timed_out: true, reason: None }
-        }
-        reason = requested(&mut end) => {
-            let status = terminate(&mut child, group, limits.kill_grace).await?;
-            Ending { status, timed_out: false, reason: Some(reason) }
-        }
+    let (status, timed_out, reason) = tokio::select! {
+        status = supervised.ended() => (status, false, None),
+        () = tokio::time::sleep_until(deadline) => (supervised.terminate(limits).await, true, None),
+        reason = requested(&mut end) => (supervised.terminate(limits).await, false, Some(reason)),
     };
-    group.signal(rustix::process::Signal::KILL);
+    // who no longer reads its input does not hold it open either
+    drop(feeding);
+    let by_itself = !timed_out && reason.is_none();
+    if !by_itself {
+        supervised.end_all().await;
+    }
     exited.cancel();
-    readers.finish(DRAIN_LIMIT).await;
-    // a lease that was lost in the last moment must not be reported on
-    ending.reason = ending.reason.or_else(|| end.borrow().filter(|reason| *reason == EndReason::LeaseLost));
-    Ok(ending)
+    let closed = readers.finish(DRAIN_LIMIT).await;
+    if by_itself {
+        supervised.end_all().await;
+    }
+    let total = tokio::time::timeout(END_LIMIT, supervised.done()).await.unwrap_or_else(|_| {
+        tracing::warn!("some of what an action started cannot be killed: the kernel holds it");
+        Total { outlived: 1, ..Total::default() }
+    });
+    Ok(Ending {
+        status,
+        timed_out,
+        // a lease that was lost in the last moment must not be reported on
+        reason: reason.or_else(|| end.borrow().filter(|reason| *reason == EndReason::LeaseLost)),
+        leaked: by_itself && (!closed || total.outlived > 0),
+        oom_killed: by_itself && killed(status) && oom_kills.happened(),
+        total,
+    })
 }
 
-fn start(spec: &ProcessSpec) -> std::io::Result<Child> {
-    let [program, arguments @ ..] = spec.command.as_slice() else {
-        return Err(std::io::Error::other("the command is empty"));
-    };
-    Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(spec.environment.iter().map(|(name, value)| (name, value)))
-        .current_dir(&spec.directory)
-        .process_group(0)
-        .stdin(if spec.stdin.is_empty() { Stdio::null() } else { Stdio::piped() })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
+/// Whether a process was killed, itself or its child, as shells report that.
+fn killed(status: Status) -> bool {
+    matches!(status, Status::Signalled(libc::SIGKILL)) || status == Status::Exited(128 + libc::SIGKILL)
 }
 
 /// Waits for a reason to end the process.
@@ -141,23 +160,3 @@ async fn requested(end: &mut watch::Receiver<Option<EndReason>>) -> EndReason {
         _ => std::future::pending().await,
     }
 }
-
-async fn terminate(child: &mut Child, group: ProcessGroup, grace: Duration) -> std::io::Result<Status> {
-    group.signal(rustix::process::Signal::TERM);
-    if let Ok(status) = tokio::time::timeout(grace, child.wait()).await {
-        return Ok(status_of(status?));
-    }
-    group.signal(rustix::process::Signal::KILL);
-    Ok(status_of(child.wait().await?))
-}
-
-fn status_of(status: std::process::ExitStatus) -> Status {
-    use std::os::unix::process::ExitStatusExt;
-    match (status.code(), status.signal()) {
-        (Some(code), _) => Status::Exited(code),
-        (None, signal) => Status::Signalled(signal.unwrap_or_default()),
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     executor::Executor,
+    leftovers,
     process::EndReason,
     registration,
     running::Running,
@@ -63,6 +64,14 @@ impl WorkerService {
     /// # Errors
     /// When the worker cannot register or listen. Later failures of the store or the doorbell are waited out.
     pub async fn run(mut self, mut stop: StopSignal) -> anyhow::Result<()> {
+        let cache_dir = self.settings.execution.cache_dir.clone();
+        match tokio::task::spawn_blocking(move || leftovers::remove(&cache_dir)).await? {
+            Ok(0) => {}
+            Ok(folders) => tracing::info!(folders, "removed what a worker that was killed had left behind"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot remove what a worker that was killed had left behind");
+            }
+        }
         registration::register(&self.store, self.id, &self.settings, &self.capabilities)
             .await
             .context("cannot register the worker")?;

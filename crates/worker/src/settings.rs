@@ -5,6 +5,11 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use anyhow::{Context, ensure};
 use attune_common::{config, model::WorkerKind};
 
+use crate::{
+    confinement::{Confinement, ResourceLimits, RunAs},
+    supervisor::SupervisorProgram,
+};
+
 /// Settings of a worker.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
@@ -41,6 +46,10 @@ pub struct ExecutionSettings {
     pub max_result_bytes: usize,
     /// Names of environment variables that actions inherit.
     pub pass_environment: Vec<String>,
+    /// User and limits of actions.
+    pub confinement: Confinement,
+    /// What answers for their processes.
+    pub supervisor: SupervisorProgram,
 }
 
 impl WorkerSettings {
@@ -80,9 +89,25 @@ impl WorkerSettings {
                 max_log_bytes: config.max_log_bytes,
                 max_result_bytes: usize::try_from(config.max_result_bytes).unwrap_or(usize::MAX),
                 pass_environment: config.pass_environment.clone(),
+                confinement: confinement(config)?,
+                supervisor: SupervisorProgram::this_program(),
             },
         })
     }
+}
+
+fn confinement(config: &config::Worker) -> anyhow::Result<Confinement> {
+    let run_as = config.run_as.as_deref().map(str::parse::<RunAs>).transpose().context("worker.run_as")?;
+    ensure!(
+        run_as.is_none() || rustix::process::geteuid().is_root(),
+        "worker.run_as is set, but only root can run actions as somebody else: start the worker as root, or unset it"
+    );
+    let limits = ResourceLimits {
+        open_files: config.limit_open_files,
+        processes: config.limit_processes,
+        address_space: config.limit_address_space,
+    };
+    Ok(Confinement { run_as, limits, ..Confinement::default() })
 }
 
 /// The host's name, which in a container is the container's.

@@ -41,14 +41,22 @@ pub async fn serve(
             tracing::info!(runtime = runtime.name, path = %interpreter.path.display(), version, "usable");
         }
     }
-    // actions run under the same user: its memory and environment hold credentials (prctl(2), PR_SET_DUMPABLE)
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-        .context("cannot make this process unreadable to the actions that it runs")?;
+    make_unreadable()?;
     let stop = StopSignal::on_signals()?;
     let settings = WorkerSettings::from_config(&configuration.worker, kind)?;
     let store = store::open(configuration.database_url()?).await?;
     let doorbell = Arc::new(LocalDoorbell::new(configuration.database.poll_interval));
     WorkerService::new(store, doorbell, settings, detection).run(stop).await
+}
+
+/// Keeps actions, which may run under the same user, out of this process's memory and environment, where credentials are
+/// (`prctl(2)`, `PR_SET_DUMPABLE`). It leaves no core file either.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn make_unreadable() -> anyhow::Result<()> {
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
+        .context("cannot make this process unreadable to the actions that it runs")
 }
 
 /// Prints an error as one line on standard error.

@@ -2,49 +2,76 @@
 
 use std::{
     ffi::OsString,
-    fs,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    fs::{self, File},
+    io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown},
     path::{Path, PathBuf},
 };
 
 use anyhow::Context;
 use attune_common::model::Execution;
-use tempfile::TempDir;
 
-use crate::{runtime_detect::Interpreter, settings::ExecutionSettings};
+use crate::{confinement::RunAs, removal, runtime_detect::Interpreter, settings::ExecutionSettings};
 
 /// Where programs are looked for when the worker itself has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Names the folder whose files are kept. Also marks everything that an attempt starts: no other has the same value.
+pub(crate) const ARTIFACTS_VARIABLE: &str = "ATTUNE_ARTIFACTS_DIR";
+
+/// Folder of the cache in which attempts have theirs.
+pub(crate) const FOLDER: &str = "executions";
+
 /// A folder that exists while an attempt runs; dropping it removes everything.
 #[derive(Debug)]
 pub struct Workspace {
-    root: TempDir,
+    root: PathBuf,
+    run_as: Option<RunAs>,
+    // held as long as this worker lives: without it the folder is a leftover
+    _lock: File,
 }
 
 impl Workspace {
-    /// Makes the folders, mode 0700.
+    /// Makes the folders, mode 0700, for the user that the action runs as.
     ///
     /// # Errors
     /// When the cache folder cannot be written.
     pub fn create(settings: &ExecutionSettings) -> anyhow::Result<Self> {
-        let parent = settings.cache_dir.join("executions");
+        let parent = settings.cache_dir.join(FOLDER);
         fs::create_dir_all(&parent).with_context(|| {
             format!("cannot create {}: choose another folder with worker.cache_dir", parent.display())
         })?;
         let root = tempfile::Builder::new()
             .prefix("")
             .tempdir_in(&parent)
-            .with_context(|| format!("cannot write to {}", parent.display()))?;
-        let workspace = Self { root };
+            .with_context(|| format!("cannot write to {}", parent.display()))?
+            .keep();
+        let lock = File::create(root.join("lock"))?;
+        lock.lock()?;
+        let workspace = Self { root, run_as: settings.confinement.run_as, _lock: lock };
         for folder in ["home", "tmp", "work", "artifacts"] {
             fs::DirBuilder::new().mode(0o700).create(workspace.folder(folder))?;
+            workspace.hand_over(&workspace.folder(folder))?;
         }
+        workspace.hand_over(&workspace.root)?;
         Ok(workspace)
     }
 
+    fn hand_over(&self, path: &Path) -> io::Result<()> {
+        match self.run_as {
+            Some(run_as) => chown(path, Some(run_as.uid), Some(run_as.gid)),
+            None => Ok(()),
+        }
+    }
+
+    /// The folder with all the others.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     fn folder(&self, name: &str) -> PathBuf {
-        self.root.path().join(name)
+        self.root.join(name)
     }
 
     /// The working directory.
@@ -61,6 +88,7 @@ impl Workspace {
         let path = self.folder("parameters");
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         std::io::Write::write_all(&mut file, content)?;
+        self.hand_over(&path)?;
         Ok(path)
     }
 
@@ -83,13 +111,21 @@ impl Workspace {
             ("ATTUNE_PACK_REF".into(), execution.action.r#ref.pack().into()),
             ("ATTUNE_PACK_DIR".into(), pack.into()),
             ("ATTUNE_ATTEMPT".into(), execution.attempt.to_string().into()),
-            ("ATTUNE_ARTIFACTS_DIR".into(), self.folder("artifacts").into()),
+            (ARTIFACTS_VARIABLE.into(), self.folder("artifacts").into()),
         ];
         variables.extend(runtime_variables(&execution.action.runner_type, &settings.cache_dir));
         variables.extend(
             settings.pass_environment.iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?))),
         );
         variables
+    }
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        if let Err(error) = removal::remove(&self.root) {
+            tracing::warn!(folder = %self.root.display(), %error, "cannot remove what an action left");
+        }
     }
 }
 

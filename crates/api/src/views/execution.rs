@@ -104,6 +104,18 @@ pub struct ExecutionView {
     pub interpreter: Option<String>,
     /// Bytes of output that the log's limit kept out.
     pub log_bytes_dropped: u64,
+    /// Whether something that the process had started outlived it, and was ended.
+    #[serde(default)]
+    pub leaked: bool,
+    /// Whether the kernel ended the process because memory ran out.
+    #[serde(default)]
+    pub oom_killed: bool,
+    /// Largest resident memory of one of its processes, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
+    /// Processor time of all of its processes, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
 }
 
 /// A page of executions, the newest first.
@@ -163,6 +175,10 @@ impl ExecutionView {
             result: outcome.result,
             interpreter: outcome.interpreter,
             log_bytes_dropped: outcome.log_bytes_dropped,
+            leaked: outcome.leaked,
+            oom_killed: outcome.oom_killed,
+            peak_memory_bytes: outcome.peak_memory_bytes,
+            cpu_seconds: outcome.cpu_seconds,
         }
     }
 }

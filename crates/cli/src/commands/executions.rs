@@ -2,6 +2,7 @@
 
 use attune_api::views::{ExecutionSummary, ExecutionView};
 use attune_common::model::ExecutionStatus;
+use indicatif::BinaryBytes;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -94,11 +95,20 @@ fn note(execution: &ExecutionSummary) -> String {
 fn detail(execution: &ExecutionView, now: Timestamp, paint: Paint) -> String {
     let summary = &execution.summary;
     let when = |time: Option<Timestamp>| time.map(|then| format!("{then:.3} ({})", ago(now, then)));
-    let ending = match (execution.exit_code, execution.signal) {
+    let mut ending = match (execution.exit_code, execution.signal) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(signal)) => format!("signal {signal}"),
         (None, None) => String::new(),
     };
+    if execution.oom_killed {
+        ending.push_str(", out of memory");
+    }
+    let left_behind =
+        if execution.leaked { "processes that it had started outlived it, and were ended" } else { "" };
+    let used = [
+        execution.cpu_seconds.map(|seconds| format!("{} of processor time", duration(seconds))),
+        execution.peak_memory_bytes.map(|bytes| format!("{} of memory at most", BinaryBytes(bytes))),
+    ];
     let dropped = match execution.log_bytes_dropped {
         0 => String::new(),
         bytes => format!("{bytes} bytes are missing: the log's limit was reached"),
@@ -117,6 +127,7 @@ fn detail(execution: &ExecutionView, now: Timestamp, paint: Paint) -> String {
                 ),
             ),
             ("ended with", ending.into()),
+            ("left behind", Cell::toned(Tone::Notice, left_behind)),
             ("requires", summary.requirement.to_string().into()),
             ("worker", summary.worker.as_deref().unwrap_or_default().into()),
             ("interpreter", execution.interpreter.as_deref().unwrap_or_default().into()),
@@ -125,6 +136,7 @@ fn detail(execution: &ExecutionView, now: Timestamp, paint: Paint) -> String {
             ("started", when(summary.started_at).unwrap_or_default().into()),
             ("finished", when(summary.finished_at).unwrap_or_default().into()),
             ("time", summary.duration_seconds.map(duration).unwrap_or_default().into()),
+            ("used", used.into_iter().flatten().collect::<Vec<_>>().join(", ").into()),
             (
                 "pack",
                 format!("{} {} ({})", execution.pack, execution.pack_version, execution.pack_digest).into(),
@@ -160,7 +172,7 @@ mod tests {
                 "duration_seconds": 0.05, "pack": "examples", "pack_version": "1.0.0",
                 "pack_digest": "0a1b2c3d", "parameters": {"group_by": "region", "key": "********"},
                 "exit_code": 0, "result": {"rows": 12}, "interpreter": "/usr/bin/python3 (3.11.2)",
-                "log_bytes_dropped": 0,
+                "log_bytes_dropped": 0, "cpu_seconds": 0.041, "peak_memory_bytes": 12_582_912,
             });
             execution.as_object_mut().unwrap().append(&mut changes.as_object().unwrap().clone());
             serde_json::from_value(execution).unwrap()
@@ -170,6 +182,7 @@ mod tests {
             execution(serde_json::json!({
                 "id": "0190163d-8694-739b-aea5-966c26f8ad92", "status": "failed", "exit_code": null, "signal": 9,
                 "error": "ended by signal 9", "result": null, "log_bytes_dropped": 512, "parameters": {},
+                "leaked": true, "oom_killed": true,
             })),
             execution(serde_json::json!({
                 "id": "0190163d-8694-739b-aea5-966c26f8ad93", "action": "examples.fit_trend", "status": "queued",

@@ -14,6 +14,7 @@ use attune_worker::{
     runtime_detect::{self, Detection, Options, RUNTIMES_VARIABLE, Selection},
     service::WorkerService,
     settings::WorkerSettings,
+    startup,
     stop::{StopHandle, StopSignal},
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -64,9 +65,7 @@ pub(crate) struct Services {
 impl Services {
     /// Starts both.
     pub(crate) async fn start(state: &StateDir, choices: &Choices<'_>) -> anyhow::Result<Self> {
-        // actions run under the same user, and this memory holds the token (prctl(2), PR_SET_DUMPABLE)
-        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
-            .context("cannot make this process unreadable to the actions that it runs")?;
+        startup::make_unreadable()?;
         let config = configuration(state)?;
         let mut settings = WorkerSettings::from_config(&config.worker, WorkerKind::Dev)
             .map_err(|error| BadInput(format!("{error:#}")))?;

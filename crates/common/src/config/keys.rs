@@ -67,6 +67,15 @@ pub const KEYS: &[Key] = &[
         "largest output from which a result is read, in bytes",
     ),
     key("worker.pass_environment", Kind::List, "[]", "environment variables that actions inherit"),
+    key("worker.run_as", Kind::Text, "", "user that actions run as, uid or uid:gid, when started as root"),
+    key("worker.limit_open_files", Kind::Number, "", "files that a process of an action may have open"),
+    key(
+        "worker.limit_processes",
+        Kind::Number,
+        "",
+        "processes and threads that the user of actions may have; root has no limit",
+    ),
+    key("worker.limit_address_space", Kind::Number, "", "address space of a process of an action, in bytes"),
     key("worker.runtimes", Kind::Map, "{}", "runtimes of attune-worker: python=/usr/bin/python3"),
     key("log.format", Kind::Text, "text", "form of the log lines: text or json"),
 ];

@@ -49,6 +49,31 @@ pub enum OutputFormat {
     Jsonl,
 }
 
+/// The signal by which a process is asked to end, before it is killed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum StopSignal {
+    /// The usual one.
+    #[default]
+    #[serde(alias = "SIGTERM")]
+    Term,
+    /// As from a terminal.
+    #[serde(alias = "SIGINT")]
+    Int,
+    /// As from a terminal, with a core dump by default.
+    #[serde(alias = "SIGQUIT")]
+    Quit,
+    /// The terminal is gone.
+    #[serde(alias = "SIGHUP")]
+    Hup,
+    /// Whatever the program makes of it.
+    #[serde(alias = "SIGUSR1")]
+    Usr1,
+    /// Whatever the program makes of it.
+    #[serde(alias = "SIGUSR2")]
+    Usr2,
+}
+
 /// One action of a group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupMember {
@@ -95,6 +120,9 @@ pub struct Action {
     /// Limit of one attempt, in seconds. Without it the worker's default holds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<f64>,
+    /// How its process is asked to end.
+    #[serde(default)]
+    pub stop_signal: StopSignal,
     /// Labels that a worker must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,

@@ -107,6 +107,23 @@ pub struct Outcome {
     /// Bytes of output that the log's limit kept out.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub log_bytes_dropped: u64,
+    /// Whether something that the process had started outlived it, and was ended.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub leaked: bool,
+    /// Whether the kernel ended the process because memory ran out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub oom_killed: bool,
+    /// Largest resident memory of one of its processes, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
+    /// Processor time of all of its processes, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]

@@ -12,7 +12,7 @@ use super::{LoadedPack, PackError, archive::ManifestFiles};
 use crate::{
     model::{
         Action, ActionRef, GroupMember, OutputFormat, ParameterDelivery, ParameterFormat, ParameterSchema,
-        identifiers, runtime,
+        StopSignal, identifiers, runtime,
     },
     requirement::{VersionRange, parse_label},
     yaml,
@@ -74,6 +74,8 @@ struct ActionManifest {
     #[serde(default)]
     timeout: Option<f64>,
     #[serde(default)]
+    stop_signal: StopSignal,
+    #[serde(default)]
     labels: BTreeMap<String, String>,
     #[serde(default)]
     max_attempts: Option<u32>,
@@ -97,6 +99,7 @@ const ACTION_KEYS: &[&str] = &[
     "output_format",
     "output_schema",
     "timeout",
+    "stop_signal",
     "labels",
     "max_attempts",
     "tags",
@@ -226,6 +229,7 @@ fn check(manifest: ActionManifest, pack: &str, files: &ManifestFiles) -> Result<
         output_format: manifest.output_format,
         output_schema: manifest.output_schema,
         timeout: manifest.timeout,
+        stop_signal: manifest.stop_signal,
         labels,
         max_attempts,
         tags: manifest.tags,

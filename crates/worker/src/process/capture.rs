@@ -26,8 +26,17 @@ pub struct Output {
     pub data: Vec<u8>,
 }
 
+/// Why reading a pipe has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PipeEnd {
+    /// Every writer has closed it.
+    Closed,
+    /// It was silent for too long after the process had ended.
+    Silent,
+}
+
 /// The tasks that read.
-pub(super) struct Readers(JoinSet<()>);
+pub(super) struct Readers(JoinSet<PipeEnd>);
 
 /// Starts reading both streams. `exited` says that the process itself has ended.
 pub(super) fn start(child: &mut Child, output: &mpsc::Sender<Output>, exited: &CancellationToken) -> Readers {
@@ -42,11 +51,17 @@ pub(super) fn start(child: &mut Child, output: &mpsc::Sender<Output>, exited: &C
 }
 
 impl Readers {
-    /// Waits until both pipes are closed, silent, or `limit` has passed.
-    pub(super) async fn finish(mut self, limit: Duration) {
-        let all = async { while self.0.join_next().await.is_some() {} };
+    /// Waits until both pipes are closed, silent, or `limit` has passed. Returns whether both were closed.
+    pub(super) async fn finish(mut self, limit: Duration) -> bool {
+        let all = async {
+            let mut closed = true;
+            while let Some(one) = self.0.join_next().await {
+                closed &= one.is_ok_and(|end| end == PipeEnd::Closed);
+            }
+            closed
+        };
         // what is still reading then is aborted with the set
-        let _ = tokio::time::timeout(limit, all).await;
+        tokio::time::timeout(limit, all).await.unwrap_or(false)
     }
 }
 
@@ -55,7 +70,7 @@ async fn read(
     stream: LogStream,
     output: mpsc::Sender<Output>,
     exited: CancellationToken,
-) {
+) -> PipeEnd {
     let mut buffer = vec![0; READ_BYTES];
     loop {
         let silent = async {
@@ -65,15 +80,13 @@ async fn read(
         let read = tokio::select! {
             biased;
             read = pipe.read(&mut buffer) => read,
-            () = silent => return,
+            () = silent => return PipeEnd::Silent,
         };
         match read {
-            Ok(0) | Err(_) => return,
+            Ok(0) | Err(_) => return PipeEnd::Closed,
             Ok(length) => {
-                // a receiver that is gone wants no more
-                if output.send(Output { stream, data: buffer[..length].to_vec() }).await.is_err() {
-                    return;
-                }
+                // a receiver that is gone wants no more; the pipe is read on, or the process would wait
+                let _ = output.send(Output { stream, data: buffer[..length].to_vec() }).await;
             }
         }
     }

@@ -1,0 +1,109 @@
+//! Control groups of version 2, where the worker may make some: then an action can be ended in one step, whatever it does.
+//!
+//! Written here and not taken from a crate: what is needed is to find one's own group (cgroups(7)), and to make a folder.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Numbers the groups of this process.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+static OWN: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    own(&groups, &mounts, "cgroup2", "")
+});
+
+static OWN_MEMORY_V1: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    own(&groups, &mounts, "cgroup", "memory")
+});
+
+/// A group for one action. Dropping it removes it.
+#[derive(Debug)]
+pub(super) struct Cgroup(PathBuf);
+
+impl Cgroup {
+    /// Makes one below the worker's own, where that is possible.
+    pub(super) fn create() -> Option<Self> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = OWN.as_ref()?.join(format!("attune-{}-{number}", std::process::id()));
+        // not there, read-only, or somebody else's: then it goes without
+        fs::create_dir(&path).ok()?;
+        let group = Self(path);
+        // a group of another type takes no processes
+        fs::metadata(group.path().join("cgroup.kill")).is_ok().then_some(group)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // the supervisor has done it, unless it was killed
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+/// The files in which the kernel counts for the worker's own groups.
+pub(super) fn memory_counters() -> Vec<PathBuf> {
+    let version_2 = OWN.as_ref().map(|path| path.join("memory.events"));
+    let version_1 = OWN_MEMORY_V1.as_ref().map(|path| path.join("memory.oom_control"));
+    version_2.into_iter().chain(version_1).collect()
+}
+
+/// The folder of a process's own group: `groups` is its `/proc/self/cgroup`, `mounts` its `/proc/self/mountinfo`.
+fn own(groups: &str, mounts: &str, file_system: &str, controller: &str) -> Option<PathBuf> {
+    let group = groups.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let controllers = fields.next()?;
+        controllers.split(',').any(|one| one == controller).then(|| fields.next()).flatten()
+    })?;
+    mounts.lines().find_map(|line| {
+        // proc_pid_mountinfo(5): … root mount-point options … - type source super-options
+        let (fields, about) = line.split_once(" - ")?;
+        let mut about = about.split(' ');
+        let fits = about.next()? == file_system
+            && (controller.is_empty() || about.nth(1)?.split(',').any(|option| option == controller));
+        let mut fields = fields.split(' ').skip(3);
+        let (root, mount) = (fields.next()?, fields.next()?);
+        let below = Path::new(group).strip_prefix(root).ok()?;
+        fits.then(|| Path::new(mount).join(below))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_group_is_found_on_every_kind_of_machine() {
+        let hybrid = "31 1 0:26 / /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory\n\
+                      32 1 0:27 / /sys/fs/cgroup/unified rw shared:10 - cgroup2 cgroup2 rw";
+        let unified = "30 1 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate";
+        let container = "30 1 0:26 /kubepods/pod1/c1 /sys/fs/cgroup ro,nosuid - cgroup2 cgroup ro";
+        for (groups, mounts, kind, expected) in [
+            ("0::/user.slice/x.scope", unified, ("cgroup2", ""), Some("/sys/fs/cgroup/user.slice/x.scope")),
+            ("0::/", unified, ("cgroup2", ""), Some("/sys/fs/cgroup/")),
+            ("0::/kubepods/pod1/c1", container, ("cgroup2", ""), Some("/sys/fs/cgroup/")),
+            ("4:memory:/a\n0::/b", hybrid, ("cgroup2", ""), Some("/sys/fs/cgroup/unified/b")),
+            ("4:memory:/a\n0::/b", hybrid, ("cgroup", "memory"), Some("/sys/fs/cgroup/memory/a")),
+            ("4:cpu,memory:/a", hybrid, ("cgroup", "memory"), Some("/sys/fs/cgroup/memory/a")),
+            // its own namespace shows another root than the mount has
+            ("0::/elsewhere", container, ("cgroup2", ""), None),
+            ("", unified, ("cgroup2", ""), None),
+        ] {
+            let found = own(groups, mounts, kind.0, kind.1);
+            assert_eq!(found.as_deref(), expected.map(Path::new), "{groups:?}");
+        }
+    }
+}

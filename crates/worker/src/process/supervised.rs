@@ -1,0 +1,158 @@
+//! The worker's side of a supervisor.
+
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
+    process::Stdio,
+};
+
+use command_fds::{CommandFdExt, FdMapping};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{
+        UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    process::{Child, Command},
+    task::JoinHandle,
+};
+
+use super::{Cgroup, Limits, ProcessSpec, Status};
+use crate::{
+    supervisor::{
+        ARGUMENT, CONTROL_DESCRIPTOR, end_by_mark,
+        protocol::{self, Order, Report, Start, Total},
+    },
+    workspace::ARTIFACTS_VARIABLE,
+};
+
+/// A started action with its supervisor. Dropping it ends both: the supervisor sees its socket closed.
+pub(super) struct Supervised {
+    child: Child,
+    reports: OwnedReadHalf,
+    orders: OwnedWriteHalf,
+    /// The variable by which what it started can be found when the supervisor is gone.
+    mark: Option<String>,
+    total: Option<Total>,
+}
+
+impl Supervised {
+    /// Starts a supervisor and, through it, the action.
+    pub(super) async fn start(
+        spec: ProcessSpec,
+        with_input: bool,
+        cgroup: Option<&Cgroup>,
+    ) -> io::Result<Self> {
+        let (ours, theirs) = StdUnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let mut command = Command::new(spec.supervisor.path());
+        command
+            .arg(ARGUMENT)
+            .arg(&spec.title)
+            .env_clear()
+            .current_dir("/")
+            .stdin(if with_input { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .fd_mappings(vec![FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: CONTROL_DESCRIPTOR }])
+            .map_err(io::Error::other)?;
+        let child = command.spawn().map_err(|error| {
+            let program = spec.supervisor.path().display();
+            io::Error::new(error.kind(), format!("the supervisor {program} does not start: {error}"))
+        })?;
+        // the command holds the other end of the socket, whose closing is a signal
+        drop(command);
+        let (reports, orders) = UnixStream::from_std(ours)?.into_split();
+        let mark = spec.environment.iter().find(|(name, _)| name == ARTIFACTS_VARIABLE);
+        let mark = mark.map(|(name, value)| format!("{}={}", name.display(), value.display()));
+        let mut supervised = Self { child, reports, orders, mark, total: None };
+        let start = Start {
+            command: spec.command,
+            environment: spec.environment,
+            directory: spec.directory,
+            confinement: spec.confinement,
+            cgroup: cgroup.map(|cgroup| cgroup.path().to_owned()),
+            workspace: spec.workspace,
+        };
+        supervised.orders.write_all(&protocol::encode(&start)?).await?;
+        match protocol::receive_async(&mut supervised.reports).await? {
+            Report::NotStarted { os_error } => Err(io::Error::from_raw_os_error(os_error)),
+            _ => Ok(supervised),
+        }
+    }
+
+    /// The process that holds the other ends of the pipes.
+    pub(super) fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// Writes to the action's standard input, beside everything else.
+    pub(super) fn feed(&mut self, input: Vec<u8>) -> Option<JoinHandle<()>> {
+        let mut stdin = self.child.stdin.take()?;
+        Some(tokio::spawn(async move {
+            // a process that does not read its input is its own business
+            let _ = stdin.write_all(&input).await;
+        }))
+    }
+
+    /// Waits for the end of the action's own process.
+    pub(super) async fn ended(&mut self) -> Status {
+        match protocol::receive_async(&mut self.reports).await {
+            Ok(Report::Ended(status)) => status,
+            _ => self.vanished().await,
+        }
+    }
+
+    /// Asks the action to end, and ends it when it does not.
+    pub(super) async fn terminate(&mut self, limits: Limits) -> Status {
+        self.order(Order::Signal(limits.stop_signal)).await;
+        let ended = async { self.reports.readable().await };
+        if tokio::time::timeout(limits.kill_grace, ended).await.is_err() {
+            self.order(Order::End).await;
+        }
+        self.ended().await
+    }
+
+    /// Asks for the end of whatever there still is.
+    pub(super) async fn end_all(&mut self) {
+        self.order(Order::End).await;
+    }
+
+    /// Waits until nothing of the action lives any more.
+    pub(super) async fn done(&mut self) -> Total {
+        if self.total.is_none() {
+            let report = protocol::receive_async(&mut self.reports).await;
+            let total = if let Ok(Report::Done(total)) = report {
+                total
+            } else {
+                self.vanished().await;
+                Total::default()
+            };
+            self.total = Some(total);
+            // it exits now; not waiting would leave a zombie until the runtime looks for those
+            let _ = self.child.wait().await;
+        }
+        self.total.unwrap_or_default()
+    }
+
+    async fn order(&mut self, order: Order) {
+        if let Ok(message) = protocol::encode(&order) {
+            // a supervisor that is gone has nothing left to end
+            let _ = self.orders.write_all(&message).await;
+        }
+    }
+
+    /// The supervisor was killed: what it answered for is found by its session and its environment.
+    async fn vanished(&mut self) -> Status {
+        let session = self.child.id().map(u32::cast_signed);
+        self.total.get_or_insert_default();
+        let mark = self.mark.clone();
+        let ended = tokio::task::spawn_blocking(move || end_by_mark(session, mark.as_deref())).await;
+        tracing::warn!(
+            processes = ended.unwrap_or_default(),
+            "the supervisor of an action was killed; ended what the action had started"
+        );
+        let _ = self.child.wait().await;
+        Status::Unseen
+    }
+}

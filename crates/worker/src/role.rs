@@ -1,0 +1,12 @@
+//! What a start of the program is meant to be.
+
+use std::process::ExitCode;
+
+use crate::{init, supervisor};
+
+/// Does the work of a supervisor, or of the first process of a container, if the program was started as that. Programs
+/// that run actions ask this before anything else; `None` means that their own work is asked for.
+#[must_use]
+pub fn special(program: &str) -> Option<ExitCode> {
+    supervisor::serve_if_asked().or_else(|| init::serve_if_first(program))
+}
