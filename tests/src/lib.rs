@@ -1,11 +1,12 @@
 //! The harness of the end-to-end tests: real programs, real files, real processes.
 //!
 //! [`binaries`] builds and finds the programs, [`dev`] runs `attune dev` in a folder of its own, [`store_conformance`] is what
-//! every store must do, [`service`] runs workers in the test process. [`static_agent`] is the agent that runs anywhere,
+//! every store must do, [`service`] runs workers in the test process, [`agent`] in one of their own. [`static_agent`] is the agent that runs anywhere,
 //! [`rootfs`] is where, [`podman`] starts it in containers, [`control_plane`] is what they work for.
 
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is how a test fails")]
 
+pub mod agent;
 pub mod binaries;
 pub mod control_plane;
 pub mod dev;

@@ -10,6 +10,7 @@ use attune_common::{
     store::{NewExecution, NewPack, SqliteStore, Store},
 };
 use attune_worker::{
+    health::Health,
     runtime_detect::{self, Detection},
     service::WorkerService,
     settings::WorkerSettings,
@@ -34,13 +35,20 @@ pub struct Machine {
 pub struct RunningWorker {
     /// Stops it.
     pub stop: StopHandle,
+    /// Its health.
+    pub health: Health,
     task: JoinHandle<anyhow::Result<()>>,
 }
 
 impl RunningWorker {
-    /// Waits until it has stopped.
+    /// Waits until it has stopped in order.
     pub async fn stopped(self) {
-        self.task.await.expect("it did not panic").expect("it stopped in order");
+        self.ended().await.expect("it stopped in order");
+    }
+
+    /// Waits until it has stopped.
+    pub async fn ended(self) -> anyhow::Result<()> {
+        self.task.await.expect("it did not panic")
     }
 }
 
@@ -48,12 +56,15 @@ impl Machine {
     /// A machine with nothing on it.
     pub async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let url = format!("sqlite://{}", folder.path().join("attune.db").display());
-        Self {
-            store: Arc::new(SqliteStore::open(&url).await.expect("a store")),
-            doorbell: Arc::new(LocalDoorbell::new(Duration::from_millis(50))),
-            folder,
-        }
+        let store = SqliteStore::open(&url(folder.path())).await.expect("a store");
+        let doorbell = Arc::new(LocalDoorbell::new(Duration::from_millis(50)));
+        Self { store: Arc::new(store), doorbell, folder }
+    }
+
+    /// URL of the store, for other processes and connections.
+    #[must_use]
+    pub fn url(&self) -> String {
+        url(self.folder.path())
     }
 
     /// Pushes a pack `test` of these actions: each a name, the rest of its manifest, and a script.
@@ -110,8 +121,9 @@ impl Machine {
     /// Starts a worker that has `/bin/sh` and nothing else.
     pub async fn start(&self, settings: WorkerSettings) -> RunningWorker {
         let (stop, signal) = StopSignal::manual();
-        let service = WorkerService::new(self.store.clone(), self.doorbell.clone(), settings, shell().await);
-        RunningWorker { stop, task: tokio::spawn(service.run(signal)) }
+        let (store, doorbell, health) = (self.store.clone(), self.doorbell.clone(), Health::default());
+        let service = WorkerService::new(store, doorbell, settings, shell().await, health.clone());
+        RunningWorker { stop, health, task: tokio::spawn(service.run(signal)) }
     }
 
     /// Waits until an execution is as it should be.
@@ -156,6 +168,10 @@ impl Machine {
     pub fn leftover_workspaces(&self) -> usize {
         std::fs::read_dir(self.folder.path().join("cache/executions")).map_or(0, Iterator::count)
     }
+}
+
+fn url(folder: &Path) -> String {
+    format!("sqlite://{}", folder.join("attune.db").display())
 }
 
 fn write_pack(folder: &Path, actions: &[(&str, &str, &str)]) {

@@ -171,6 +171,8 @@ fn what_keeps_a_worker_from_starting_is_said() {
         let output = command.envs(environment.iter().cloned()).env("RUST_LOG", "off").output().unwrap();
         format!("{program}: {}", told(&output, folder.path()))
     };
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken_address = taken.local_addr().unwrap().to_string();
     let only_shell = || ("ATTUNE_WORKER_RUNTIMES", "shell".to_owned());
     let url = |value: String| ("ATTUNE__DATABASE__URL", value);
     let lines = [
@@ -186,12 +188,16 @@ fn what_keeps_a_worker_from_starting_is_said() {
         run("attune-agent", &[], &[only_shell(), url("mysql://root:hunter2@localhost/x".to_owned())]),
         run("attune-agent", &[], &[only_shell(), ("ATTUNE__WORKER__LEASE", "1s".to_owned())]),
         run("attune-agent", &[], &[only_shell(), ("ATTUNE__WORKER__SLOTZ", "1".to_owned())]),
+        run("attune-agent", &[], &[only_shell(), ("ATTUNE__WORKER__MAX_EXECUTIONS", "0".to_owned())]),
+        run("attune-agent", &[], &[only_shell(), ("ATTUNE__WORKER__EXIT_WHEN_IDLE", "soon".to_owned())]),
+        run("attune-agent", &["--health-addr", "nowhere"], &[only_shell()]),
+        run("attune-agent", &["--health-addr", &taken_address], &[only_shell()]),
         run("attune-agent", &[], &[("ATTUNE_WORKER_RUNTIMES", "pyhton".to_owned())]),
         run("attune-worker", &[], &[]),
         run("attune-worker", &[], &[("ATTUNE__WORKER__RUNTIMES", "python=/nonexistent/python3".to_owned())]),
         run("attune-api", &[], &[]),
     ];
-    let text = lines.join("\n");
+    let text = lines.join("\n").replace(&taken_address, "127.0.0.1:PORT");
     assert!(!text.contains("hunter2"), "no password is ever shown:\n{text}");
     insta::assert_snapshot!(text);
 }

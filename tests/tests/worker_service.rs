@@ -255,3 +255,22 @@ async fn no_more_runs_at_once_than_there_are_slots() {
     worker.stop.drain();
     worker.stopped().await;
 }
+
+#[tokio::test]
+async fn a_worker_whose_heartbeat_ends_gives_back_what_runs_and_ends_with_an_error() {
+    let machine = Machine::new().await;
+    machine.push(&[("endless", "", ENDLESS)]).await;
+    let id = machine.submit("endless", json!({})).await;
+    let mut settings = machine.settings();
+    // no configuration allows it, and a task that beats so often panics
+    settings.heartbeat_interval = Duration::ZERO;
+    let worker = machine.start(settings).await;
+    let health = worker.health.clone();
+    let error = format!("{:#}", worker.ended().await.unwrap_err());
+    assert!(error.starts_with("the worker's heartbeat ended: "), "{error}");
+    let unready = health.ready(std::time::Instant::now()).unwrap_err();
+    assert!(unready.contains("heartbeat: not yet") && unready.contains("taking_work: draining"), "{unready}");
+    let given_back = machine.store.execution(id).await.unwrap().unwrap();
+    assert_eq!((given_back.status, given_back.attempts_left), (ExecutionStatus::Queued, 1));
+    assert!(machine.store.workers(Duration::from_mins(1)).await.unwrap().is_empty(), "it has said goodbye");
+}

@@ -68,6 +68,13 @@ pub struct Worker {
     /// How long a stopping worker lets its executions finish.
     #[serde(deserialize_with = "layers::duration")]
     pub shutdown_timeout: Duration,
+    /// Address on which probes are answered; none by default.
+    pub health_addr: Option<String>,
+    /// How many executions the worker takes before it stops; no limit by default.
+    pub max_executions: Option<u32>,
+    /// How long a worker that has nothing to do goes on; for ever by default.
+    #[serde(deserialize_with = "layers::optional_duration")]
+    pub exit_when_idle: Option<Duration>,
     /// Limit of an attempt whose action sets none.
     #[serde(deserialize_with = "layers::duration")]
     pub default_timeout: Duration,

@@ -6,12 +6,14 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use attune_common::config::keys;
+use attune_common::config::{Sources, keys};
 use attune_common::model::WorkerKind;
 use attune_common::telemetry::{self, LogFormat};
 use attune_common::tls;
+use attune_worker::health::check::{Probe, check};
 use attune_worker::install::{Permitted, install, this_program};
 use attune_worker::role;
 use attune_worker::runtime_detect::{self, Format, Options, RUNTIMES_VARIABLE, Selection, detect, render};
@@ -56,13 +58,8 @@ struct Args {
     #[arg(long)]
     allow_missing_runtimes: bool,
 
-    /// Configuration file (YAML)
-    #[arg(short, long, value_name = "FILE", env = "ATTUNE_CONFIG")]
-    config: Option<PathBuf>,
-
-    /// Name to register under; the host's name when not given
-    #[arg(short, long, value_name = "NAME", env = "ATTUNE_WORKER_NAME")]
-    name: Option<String>,
+    #[command(flatten)]
+    service: startup::ServiceFlags,
 }
 
 #[derive(Debug, Subcommand)]
@@ -86,6 +83,27 @@ enum Command {
         #[arg(long)]
         force: bool,
     },
+
+    /// Ask the agent that runs here for its health: the probe of images without a shell or curl
+    ///
+    /// The exit status is 0 when it is ready, and 1 when it is not or does not answer; one line says why.
+    Healthcheck {
+        /// Address that the agent was given as --health-addr; that of the configuration when not given
+        #[arg(long, value_name = "ADDR")]
+        addr: Option<String>,
+
+        /// Ask whether it lives, not whether it is ready
+        #[arg(long)]
+        live: bool,
+
+        /// How long it may take to answer
+        #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = humantime::parse_duration)]
+        timeout: Duration,
+
+        /// Configuration file (YAML), to find the address
+        #[arg(short, long, value_name = "FILE", env = "ATTUNE_CONFIG")]
+        config: Option<PathBuf>,
+    },
 }
 
 const AFTER_HELP: &str = "\
@@ -95,6 +113,8 @@ Examples:
   eval \"$(attune-agent --detect-only --format env)\" && echo \"$ATTUNE_WORKER_RUNTIMES\"
   ATTUNE_WORKER_RUNTIMES=python,shell attune-agent -c /etc/attune/agent.yaml
   attune-agent install /opt/attune/agent         copy it to where other containers start it
+  attune-agent --exit-when-idle 5m               a worker that an autoscaler starts and that ends by itself
+  attune-agent healthcheck                       the probe of a container, without a shell
 
 Environment:
   ATTUNE_WORKER_RUNTIMES  offer only these runtimes, as in python,shell (or aliases: py, bash)
@@ -109,8 +129,8 @@ Hints file:
       args: []                       # between interpreter and script
 
 Exit status:
-  0  done; with --detect-only, at least one runtime is usable
-  1  failed: a wrong hints file, an unknown or absent runtime in ATTUNE_WORKER_RUNTIMES, ...
+  0  done, also when told to stop; with --detect-only, at least one runtime is usable
+  1  failed: a wrong hints file, an unknown or absent runtime in ATTUNE_WORKER_RUNTIMES, not healthy, ...
   2  wrong usage
   3  with --detect-only: no runtime is usable";
 
@@ -137,11 +157,23 @@ async fn work() -> ExitCode {
 }
 
 async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if let Some(Command::Install { directory, create, force }) = &args.command {
-        // before this process makes itself unreadable: after that, only root could read its program
-        let permitted = Permitted { create: *create, force: *force };
-        print(&format!("{}\n", install(&mut this_program()?, directory, permitted)?))?;
-        return Ok(ExitCode::SUCCESS);
+    match args.command {
+        Some(Command::Install { directory, create, force }) => {
+            // before this process makes itself unreadable: after that, only root could read its program
+            let permitted = Permitted { create, force };
+            print(&format!("{}\n", install(&mut this_program()?, &directory, permitted)?))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Some(Command::Healthcheck { addr, live, timeout, config }) => {
+            let address = match addr {
+                Some(address) => address,
+                None => health_address(config)?,
+            };
+            let probe = if live { Probe::Live } else { Probe::Ready };
+            print(&format!("{}\n", check(&address, probe, timeout).await?))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        None => {}
     }
     if args.detect_only {
         telemetry::init(LogFormat::Text, startup::LOG_FILTER);
@@ -151,7 +183,7 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
         print(&render(&detection, args.format))?;
         return Ok(ExitCode::from(detection.exit_code()));
     }
-    let configuration = startup::load_configuration(args.config, args.name)?;
+    let configuration = startup::load_configuration(args.service)?;
     telemetry::init(configuration.log.format, startup::LOG_FILTER);
     startup::serve(&configuration, WorkerKind::Agent, detection).await?;
     Ok(ExitCode::SUCCESS)
@@ -163,6 +195,18 @@ fn print(text: &str) -> anyhow::Result<()> {
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
         .context("cannot write the report to standard output")
+}
+
+/// Where the agent of this configuration answers probes.
+fn health_address(file: Option<PathBuf>) -> anyhow::Result<String> {
+    let address = Sources::process(file).load()?.worker.health_addr;
+    address.with_context(|| {
+        format!(
+            "worker.health_addr is not set, so nothing answers probes: set {}, for instance to 127.0.0.1:8651, \
+             for the agent and here",
+            keys::variable("worker.health_addr")
+        )
+    })
 }
 
 /// The search that flags and environment ask for.

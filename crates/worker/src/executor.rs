@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    health::{Metrics, metrics::Operation},
     interpreter,
     log_writer::{LogEnd, LogWriter},
     output::ResultBuffer,
@@ -34,6 +35,7 @@ pub struct Executor {
     packs: Arc<PackCache>,
     detection: Arc<Detection>,
     settings: Arc<ExecutionSettings>,
+    metrics: Arc<Metrics>,
 }
 
 /// What came of an attempt.
@@ -56,6 +58,7 @@ impl Executor {
         worker: WorkerId,
         detection: Detection,
         settings: ExecutionSettings,
+        metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             packs: Arc::new(PackCache::new(settings.cache_dir.join("packs"))),
@@ -63,6 +66,7 @@ impl Executor {
             settings: Arc::new(settings),
             store,
             worker,
+            metrics,
         }
     }
 
@@ -78,7 +82,10 @@ impl Executor {
         match attempt.verdict {
             Verdict::Ended(status) => self.finish(fence, status, attempt.outcome, attempt.log, &end).await,
             Verdict::GiveBack => self.give_back(fence).await,
-            Verdict::LeaseLost => tracing::warn!(execution = %execution.id, "ended: the lease is lost"),
+            Verdict::LeaseLost => {
+                self.metrics.lease_lost();
+                tracing::warn!(execution = %execution.id, "ended: the lease is lost");
+            }
         }
     }
 
@@ -122,6 +129,7 @@ impl Executor {
             end.clone(),
             self.settings.max_log_bytes,
             ResultBuffer::new(self.settings.max_result_bytes),
+            self.metrics.clone(),
         );
         let log = tokio::spawn(log.collect(receiver));
         let ending = process::run(spec, limits, sender, end.subscribe())
@@ -193,18 +201,24 @@ impl Executor {
         loop {
             match self.store.finish(fence, status, outcome.clone(), log.clone()).await {
                 Ok(()) => {
+                    self.metrics.finished(status);
+                    self.metrics.log_stored(log.iter().map(|chunk| chunk.data.len() as u64).sum());
+                    self.metrics.log_dropped(outcome.log_bytes_dropped);
                     tracing::info!(execution = %fence.execution, %status, error = outcome.error, "finished");
                     return;
                 }
                 Err(StoreError::Fenced) => {
+                    self.metrics.lease_lost();
                     tracing::warn!(execution = %fence.execution, %status, "outcome dropped: the lease is lost");
                     return;
                 }
                 Err(error) => {
+                    self.metrics.store_failed(Operation::Finish);
                     tracing::warn!(execution = %fence.execution, %error, "cannot record the outcome, trying again");
                 }
             }
             if *end.borrow() == Some(EndReason::LeaseLost) {
+                self.metrics.lease_lost();
                 tracing::warn!(execution = %fence.execution, %status, "outcome dropped: the store did not answer while the lease lasted");
                 return;
             }
@@ -215,9 +229,15 @@ impl Executor {
 
     async fn give_back(&self, fence: Fence) {
         match self.store.release(fence).await {
-            Ok(()) => tracing::info!(execution = %fence.execution, "given back to the queue"),
+            Ok(()) => {
+                self.metrics.given_back();
+                tracing::info!(execution = %fence.execution, "given back to the queue");
+            }
             // its lease will expire, and it goes back to the queue then
-            Err(error) => tracing::warn!(execution = %fence.execution, %error, "cannot give back"),
+            Err(error) => {
+                self.metrics.store_failed(Operation::Release);
+                tracing::warn!(execution = %fence.execution, %error, "cannot give back");
+            }
         }
     }
 }

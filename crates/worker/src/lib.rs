@@ -8,6 +8,7 @@
 
 pub mod confinement;
 pub mod executor;
+pub mod health;
 pub mod init;
 pub mod install;
 pub mod interpreter;

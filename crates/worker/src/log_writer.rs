@@ -12,6 +12,7 @@ use tokio::{
 };
 
 use crate::{
+    health::{Metrics, metrics::Operation},
     output::ResultBuffer,
     process::{EndReason, Output},
 };
@@ -40,6 +41,7 @@ pub struct LogWriter {
     pending_bytes: usize,
     flush_at: Option<Instant>,
     result: ResultBuffer,
+    metrics: Arc<Metrics>,
 }
 
 /// What is left when the output has ended.
@@ -61,6 +63,7 @@ impl LogWriter {
         end: watch::Sender<Option<EndReason>>,
         limit: u64,
         result: ResultBuffer,
+        metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             store,
@@ -73,6 +76,7 @@ impl LogWriter {
             pending_bytes: 0,
             flush_at: None,
             result,
+            metrics,
         }
     }
 
@@ -128,6 +132,7 @@ impl LogWriter {
     async fn flush(&mut self) {
         match self.store.append_log(self.fence, self.pending.clone()).await {
             Ok(()) => {
+                self.metrics.log_stored(self.pending_bytes as u64);
                 self.pending.clear();
                 self.pending_bytes = 0;
                 self.flush_at = None;
@@ -141,6 +146,7 @@ impl LogWriter {
                 self.limit = self.offset;
             }
             Err(error) => {
+                self.metrics.store_failed(Operation::Log);
                 tracing::warn!(execution = %self.fence.execution, %error, "cannot store the log, trying again");
                 self.flush_at = Some(Instant::now() + 10 * FLUSH_INTERVAL);
             }

@@ -3,7 +3,7 @@
 //! The same service as `attune-agent`; instead of searching, it verifies the interpreters that `worker.runtimes` names, and
 //! does not start when one of them does not work.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
 use anyhow::ensure;
 use attune_common::{config::keys, model::WorkerKind, telemetry, tls};
@@ -26,13 +26,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(name = "attune-worker", version)]
 struct Args {
-    /// Configuration file (YAML)
-    #[arg(short, long, value_name = "FILE", env = "ATTUNE_CONFIG")]
-    config: Option<PathBuf>,
-
-    /// Name to register under; the host's name when not given
-    #[arg(short, long, value_name = "NAME", env = "ATTUNE_WORKER_NAME")]
-    name: Option<String>,
+    #[command(flatten)]
+    service: startup::ServiceFlags,
 }
 
 const EXAMPLE: &str = "\
@@ -68,7 +63,7 @@ async fn work() -> ExitCode {
 }
 
 async fn run(args: Args) -> anyhow::Result<()> {
-    let configuration = startup::load_configuration(args.config, args.name)?;
+    let configuration = startup::load_configuration(args.service)?;
     telemetry::init(configuration.log.format, startup::LOG_FILTER);
     let runtimes = &configuration.worker.runtimes;
     ensure!(

@@ -1,6 +1,6 @@
 //! Registering the worker, and saying that it lives.
 
-use std::{sync::Arc, time::Instant};
+use std::{convert::Infallible, sync::Arc, time::Instant};
 
 use attune_common::{
     model::{
@@ -11,7 +11,13 @@ use attune_common::{
 };
 use tokio::time::MissedTickBehavior;
 
-use crate::{process::EndReason, running::Running, runtime_detect::Detection, settings::WorkerSettings};
+use crate::{
+    health::{Condition, Health, Loop, STUCK_AFTER, metrics::Operation},
+    process::EndReason,
+    running::Running,
+    runtime_detect::Detection,
+    settings::WorkerSettings,
+};
 
 /// What a worker with these interpreters and settings offers.
 #[must_use]
@@ -62,28 +68,38 @@ pub(crate) async fn heartbeat(
     settings: WorkerSettings,
     capabilities: Capabilities,
     running: Running,
-) {
+    health: Health,
+) -> Infallible {
     let mut ticks = tokio::time::interval(settings.heartbeat_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut renewed = Instant::now();
     let mut unknown = Vec::new();
     loop {
+        health.turned(Loop::Heartbeat, settings.heartbeat_interval + STUCK_AFTER);
         ticks.tick().await;
         let before = running.attempts();
         let asked = Instant::now();
         match store.heartbeat(id, settings.lease).await {
             Ok(held) => {
                 renewed = asked;
+                health.met(Condition::Registered);
+                health.met_for(Condition::Heartbeat, settings.lease);
+                health.metrics().heartbeat_answered();
                 running.follow(&before, &held);
                 unknown = give_back_unknown(&store, id, &held, &running, &unknown).await;
             }
             Err(StoreError::NotFound(_)) => {
                 tracing::warn!(worker = %id, "the store does not know this worker any more: registering again");
+                health.unmet(Condition::Registered, "the store does not know this worker any more");
                 if let Err(error) = register(&store, id, &settings, &capabilities).await {
                     tracing::warn!(%error, "cannot register again, trying with the next heartbeat");
                 }
             }
-            Err(error) => tracing::warn!(%error, "heartbeat failed"),
+            Err(error) => {
+                health.metrics().store_failed(Operation::Heartbeat);
+                health.unmet(Condition::Heartbeat, "the last one failed; the log says why");
+                tracing::warn!(%error, "heartbeat failed");
+            }
         }
         if renewed.elapsed() > settings.lease {
             running.end_all(EndReason::LeaseLost);

@@ -22,20 +22,12 @@ struct Entry {
 pub struct Running(Arc<Mutex<HashMap<ExecutionId, Entry>>>);
 
 impl Running {
-    /// Adds an execution. The returned channel carries the reason to end it.
+    /// Adds an execution, which stays until the returned value is dropped.
     #[must_use]
-    pub fn add(&self, id: ExecutionId, attempt: u32) -> watch::Sender<Option<EndReason>> {
+    pub fn add(&self, id: ExecutionId, attempt: u32) -> Held {
         let (end, _) = watch::channel(None);
         self.entries().insert(id, Entry { attempt, end: end.clone() });
-        end
-    }
-
-    /// Removes an attempt that has ended; a newer attempt of the same execution stays.
-    pub fn remove(&self, id: ExecutionId, attempt: u32) {
-        let mut entries = self.entries();
-        if entries.get(&id).is_some_and(|entry| entry.attempt == attempt) {
-            entries.remove(&id);
-        }
+        Held { running: self.clone(), id, attempt, end }
     }
 
     /// Every running attempt.
@@ -74,6 +66,33 @@ impl Running {
     }
 }
 
+/// An attempt that is under way. Dropping it, also in a panic, says that it is no longer.
+#[derive(Debug)]
+pub struct Held {
+    running: Running,
+    id: ExecutionId,
+    attempt: u32,
+    end: watch::Sender<Option<EndReason>>,
+}
+
+impl Held {
+    /// The channel that carries the reason to end it.
+    #[must_use]
+    pub fn end(&self) -> watch::Sender<Option<EndReason>> {
+        self.end.clone()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let mut entries = self.running.entries();
+        // a newer attempt of the same execution stays
+        if entries.get(&self.id).is_some_and(|entry| entry.attempt == self.attempt) {
+            entries.remove(&self.id);
+        }
+    }
+}
+
 /// The first reason stays, unless the lease is lost: then nothing may be recorded any more.
 fn ask(end: &watch::Sender<Option<EndReason>>, reason: EndReason) {
     end.send_if_modified(|current| {
@@ -94,26 +113,28 @@ mod tests {
         let running = Running::default();
         let (kept, lost, cancelled, new) =
             (ExecutionId::new(), ExecutionId::new(), ExecutionId::new(), ExecutionId::new());
-        let ends = [kept, lost, cancelled].map(|id| running.add(id, 1));
+        let known = [kept, lost, cancelled].map(|id| running.add(id, 1));
         let before = running.attempts();
         // claimed while the store was being asked: its answer cannot know it
-        let new_end = running.add(new, 1);
+        let claimed = running.add(new, 1);
         let held = |execution, cancel_requested| HeldLease { execution, attempt: 1, cancel_requested };
         running.follow(&before, &[held(kept, false), held(cancelled, true)]);
-        let reasons = ends.map(|end| *end.borrow());
+        let reasons = known.map(|held| *held.end().borrow());
         assert_eq!(reasons, [None, Some(EndReason::LeaseLost), Some(EndReason::Cancelled)]);
-        assert_eq!(*new_end.borrow(), None);
+        assert_eq!(*claimed.end().borrow(), None);
     }
 
     #[test]
     fn a_newer_attempt_is_another_one() {
         let running = Running::default();
         let id = ExecutionId::new();
-        let _first = running.add(id, 1);
+        let first = running.add(id, 1);
         let second = running.add(id, 2);
-        running.remove(id, 1);
+        drop(first);
         assert_eq!(running.attempts(), [(id, 2)]);
         running.follow(&[(id, 1)], &[HeldLease { execution: id, attempt: 2, cancel_requested: false }]);
-        assert_eq!(*second.borrow(), None);
+        assert_eq!(*second.end().borrow(), None);
+        drop(second);
+        assert!(running.attempts().is_empty());
     }
 }

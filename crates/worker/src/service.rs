@@ -1,19 +1,32 @@
 //! The worker service: takes executions while slots are free, and stops without losing any.
+//!
+//! `listening` hears the doorbell, `limits` decides when a worker has done enough.
 
-use std::sync::Arc;
+mod limits;
+mod listening;
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use attune_common::{
-    doorbell::{Doorbell, Listener, Wake},
-    model::{Capabilities, WorkerId},
+    doorbell::{Doorbell, Wake},
+    model::{Capabilities, Execution, WorkerId},
     requirement::Requirement,
     store::Store,
 };
-use tokio::task::JoinSet;
+use tokio::{
+    task::{JoinError, JoinSet},
+    time::Instant,
+};
 use tokio_util::task::AbortOnDropHandle;
 
+use self::{
+    limits::{Progress, StopReason},
+    listening::Listening,
+};
 use crate::{
     executor::Executor,
+    health::{Condition, Health, Loop, STUCK_AFTER, metrics::Operation},
     leftovers,
     process::EndReason,
     registration,
@@ -23,6 +36,9 @@ use crate::{
     stop::{Stage, StopSignal},
 };
 
+/// How often the loop turns when nothing happens: a fraction of the time after which it counts as stuck.
+const TURN_INTERVAL: Duration = Duration::from_secs(5);
+
 /// A worker that has not started yet.
 pub struct WorkerService {
     id: WorkerId,
@@ -31,38 +47,50 @@ pub struct WorkerService {
     settings: WorkerSettings,
     capabilities: Capabilities,
     executor: Executor,
+    health: Health,
+    progress: Progress,
     running: Running,
     executions: JoinSet<()>,
 }
 
+/// The task that keeps the worker and its leases alive. Aborted when it is dropped.
+type Heartbeat = AbortOnDropHandle<Infallible>;
+
 impl WorkerService {
-    /// A worker on a store, woken by a doorbell, with these interpreters.
+    /// A worker on a store, woken by a doorbell, with these interpreters, which tells its health.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
         doorbell: Arc<dyn Doorbell>,
         settings: WorkerSettings,
         detection: Detection,
+        health: Health,
     ) -> Self {
         let id = WorkerId::new();
         let capabilities = registration::capabilities(&detection, &settings);
-        let executor = Executor::new(store.clone(), id, detection, settings.execution.clone());
+        let metrics = health.metrics().clone();
+        metrics.describe(settings.kind, settings.slots);
+        let executor = Executor::new(store.clone(), id, detection, settings.execution.clone(), metrics);
         Self {
             id,
             store,
             doorbell,
+            progress: Progress::new(settings.limits),
             settings,
             capabilities,
             executor,
+            health,
             running: Running::default(),
             executions: JoinSet::new(),
         }
     }
 
-    /// Registers and takes executions until it is told to stop; then finishes, gives back or cancels what runs.
+    /// Registers and takes executions until it is told to stop or has done enough; then finishes, gives back or cancels
+    /// what runs.
     ///
     /// # Errors
-    /// When the worker cannot register or listen. Later failures of the store or the doorbell are waited out.
+    /// When the worker cannot register or say goodbye, or when its heartbeat ends, which should never happen.
+    /// Failures of the store or the doorbell in between are waited out.
     pub async fn run(mut self, mut stop: StopSignal) -> anyhow::Result<()> {
         let cache_dir = self.settings.execution.cache_dir.clone();
         match tokio::task::spawn_blocking(move || leftovers::remove(&cache_dir)).await? {
@@ -76,44 +104,78 @@ impl WorkerService {
             .await
             .context("cannot register the worker")?;
         tracing::info!(worker = %self.id, name = self.settings.name, slots = self.settings.slots, "registered");
-        // aborted when this function returns, however it does
-        let _heartbeat = AbortOnDropHandle::new(tokio::spawn(registration::heartbeat(
+        self.health.met(Condition::Registered);
+        self.health.met(Condition::TakingWork);
+        let _told = AbortOnDropHandle::new(tokio::spawn(tell_draining(self.health.clone(), stop.clone())));
+        let mut heartbeat = AbortOnDropHandle::new(tokio::spawn(registration::heartbeat(
             self.store.clone(),
             self.id,
             self.settings.clone(),
             self.capabilities.clone(),
             self.running.clone(),
+            self.health.clone(),
         )));
-        let mut listener = self.doorbell.listen().await.context("cannot listen for work")?;
-        self.claim_while_slots_are_free().await;
-        while stop.stage() == Stage::Run {
-            tokio::select! {
-                () = stop.reached(Stage::Drain) => {}
-                Some(_) = self.executions.join_next() => self.claim_while_slots_are_free().await,
-                wake = listener.wake() => match wake {
-                    Ok(wake) => self.answer(wake).await,
-                    Err(error) => {
-                        tracing::warn!(%error, "lost the doorbell, listening again");
-                        tokio::time::sleep(self.settings.heartbeat_interval).await;
-                        if let Ok(again) = self.doorbell.listen().await {
-                            listener = again;
-                        }
-                    }
-                },
-            }
-        }
-        self.drain(&mut stop, listener).await;
+        let mut listening =
+            Listening::new(self.doorbell.clone(), self.settings.heartbeat_interval, self.health.clone());
+
+        self.progress.restart_idleness();
+        let reason = self.take_work(&mut stop, &mut listening, &mut heartbeat).await;
+        self.health.unmet(Condition::TakingWork, "draining");
+        let reason = self.drain(reason, &mut stop, &mut listening, &mut heartbeat).await;
+        // before the farewell: a heartbeat that comes after it would register the worker again
+        drop(heartbeat);
         self.store.deregister_worker(self.id).await.context("cannot deregister the worker")?;
-        tracing::info!(worker = %self.id, "stopped");
-        Ok(())
+        tracing::info!(
+            worker = %self.id,
+            executions = self.progress.claimed(),
+            given_back = self.health.metrics().given_back_so_far(),
+            %reason,
+            "stopped"
+        );
+        match reason {
+            StopReason::HeartbeatEnded(error) => Err(error).context("the worker's heartbeat ended"),
+            _ => Ok(()),
+        }
     }
 
-    async fn answer(&mut self, wake: Wake) {
+    /// Takes executions, and returns why it takes no more.
+    async fn take_work(
+        &mut self,
+        stop: &mut StopSignal,
+        listening: &mut Listening,
+        heartbeat: &mut Heartbeat,
+    ) -> StopReason {
+        let mut turn = tokio::time::interval(TURN_INTERVAL);
+        loop {
+            self.health.turned(Loop::Service, STUCK_AFTER);
+            if stop.stage() != Stage::Run {
+                return StopReason::Told;
+            }
+            if let Some(reason) = self.progress.enough(self.executions.is_empty()) {
+                return reason;
+            }
+            let idle_for_long = self.progress.idle_for_long(self.executions.is_empty());
+            tokio::select! {
+                () = stop.reached(Stage::Drain) => {}
+                Err(error) = &mut *heartbeat => return StopReason::HeartbeatEnded(error),
+                Some(ended) = self.executions.join_next() => {
+                    self.ended(ended);
+                    self.claim_while_slots_are_free(stop).await;
+                }
+                wake = listening.wake() => self.answer(wake, stop).await,
+                // a ring may have been lost: only what was looked for and is not there is idleness
+                () = idle_for_long => self.claim_while_slots_are_free(stop).await,
+                _ = turn.tick() => {}
+            }
+        }
+    }
+
+    async fn answer(&mut self, wake: Wake, stop: &StopSignal) {
         if wake != Wake::LookForWork {
             self.look_for_cancellations().await;
         }
         if wake != Wake::LookForCancellations {
-            self.claim_while_slots_are_free().await;
+            self.claim_while_slots_are_free(stop).await;
         }
     }
 
@@ -124,12 +186,15 @@ impl WorkerService {
         }
         match self.store.held(self.id).await {
             Ok(held) => self.running.follow(&before, &held),
-            Err(error) => tracing::warn!(%error, "cannot look for cancellations"),
+            Err(error) => {
+                self.health.metrics().store_failed(Operation::Look);
+                tracing::warn!(%error, "cannot look for cancellations");
+            }
         }
     }
 
-    async fn claim_while_slots_are_free(&mut self) {
-        if self.executions.len() >= self.settings.slots as usize {
+    async fn claim_while_slots_are_free(&mut self, stop: &StopSignal) {
+        if !self.may_claim(stop) {
             return;
         }
         let requirements = match self.store.known_requirements().await {
@@ -137,36 +202,96 @@ impl WorkerService {
                 .into_iter()
                 .filter(|one| one.satisfied_by(&self.capabilities))
                 .collect::<Vec<Requirement>>(),
-            Err(error) => return tracing::warn!(%error, "cannot look for work"),
+            Err(error) => {
+                self.claim_failed();
+                return tracing::warn!(%error, "cannot look for work");
+            }
         };
-        while self.executions.len() < self.settings.slots as usize {
+        while self.may_claim(stop) {
+            self.health.turned(Loop::Service, STUCK_AFTER);
+            let asked = Instant::now();
             match self.store.claim_next(self.id, &requirements, self.settings.lease).await {
-                Ok(Some(execution)) => {
-                    let end = self.running.add(execution.id, execution.attempt);
-                    let (executor, running) = (self.executor.clone(), self.running.clone());
-                    self.executions.spawn(async move {
-                        let (id, attempt) = (execution.id, execution.attempt);
-                        executor.run(execution, end).await;
-                        running.remove(id, attempt);
-                    });
+                Ok(claimed) => {
+                    self.health.metrics().claim_answered(asked.elapsed(), claimed.as_ref());
+                    let Some(execution) = claimed else { return self.progress.looked() };
+                    self.progress.claim();
+                    self.start(execution);
                 }
-                Ok(None) => return,
-                Err(error) => return tracing::warn!(%error, "cannot claim work"),
+                Err(error) => {
+                    self.claim_failed();
+                    return tracing::warn!(%error, "cannot claim work");
+                }
             }
         }
     }
 
-    /// Lets what runs finish; gives it back when that takes too long, cancels it when that is asked for.
-    async fn drain(&mut self, stop: &mut StopSignal, mut listener: Box<dyn Listener>) {
-        if let Err(error) = self.store.drain_worker(self.id).await {
-            tracing::warn!(%error, "cannot say that the worker drains");
+    fn may_claim(&self, stop: &StopSignal) -> bool {
+        stop.stage() == Stage::Run
+            && self.progress.may_claim()
+            && self.executions.len() < self.settings.slots as usize
+    }
+
+    /// A store that does not answer may have work: the time of idleness starts again.
+    fn claim_failed(&mut self) {
+        self.health.metrics().store_failed(Operation::Claim);
+        self.progress.restart_idleness();
+    }
+
+    fn start(&mut self, execution: Execution) {
+        let held = self.running.add(execution.id, execution.attempt);
+        let (executor, metrics) = (self.executor.clone(), self.health.metrics().clone());
+        self.executions.spawn(async move {
+            let started = Instant::now();
+            executor.run(execution, held.end()).await;
+            metrics.run_ended(started.elapsed());
+        });
+        self.health.metrics().running(self.executions.len());
+    }
+
+    fn ended(&mut self, ended: Result<(), JoinError>) {
+        if let Err(error) = ended {
+            // nothing renews its lease any more, so that it goes back to the queue
+            tracing::error!(%error, "the worker failed while it recorded an execution");
         }
-        let limit = tokio::time::sleep(self.settings.shutdown_timeout);
+        self.health.metrics().running(self.executions.len());
+        self.progress.restart_idleness();
+    }
+
+    /// Lets what runs finish, gives it back when that takes too long, cancels it when that is asked for. Leases are renewed
+    /// meanwhile. The time limit starts when somebody asks the worker to stop: one that has only done enough has time.
+    async fn drain(
+        &mut self,
+        mut reason: StopReason,
+        stop: &mut StopSignal,
+        listening: &mut Listening,
+        heartbeat: &mut Heartbeat,
+    ) -> StopReason {
+        tracing::info!(%reason, running = self.executions.len(), "draining");
+        let store = self.store.clone();
+        let saying = store.drain_worker(self.id);
+        tokio::pin!(saying);
+        let mut told = stop.clone();
+        let shutdown_timeout = self.settings.shutdown_timeout;
+        let limit = async {
+            told.reached(Stage::Drain).await;
+            tokio::time::sleep(shutdown_timeout).await;
+        };
         tokio::pin!(limit);
-        let (mut late, mut cancelled) = (false, false);
+        if matches!(reason, StopReason::HeartbeatEnded(_)) {
+            self.running.end_all(EndReason::GivenBack);
+        }
+        let mut turn = tokio::time::interval(TURN_INTERVAL);
+        let (mut said, mut late, mut cancelled) = (false, false, false);
         while !self.executions.is_empty() {
+            self.health.turned(Loop::Service, STUCK_AFTER);
             tokio::select! {
-                _ = self.executions.join_next() => {}
+                result = &mut saying, if !said => {
+                    said = true;
+                    if let Err(error) = result {
+                        tracing::warn!(%error, "cannot say that the worker drains");
+                    }
+                }
+                Some(ended) = self.executions.join_next() => self.ended(ended),
                 () = stop.reached(Stage::Cancel), if !cancelled => {
                     cancelled = true;
                     self.running.end_all(EndReason::WorkerStopped);
@@ -175,10 +300,22 @@ impl WorkerService {
                     late = true;
                     self.running.end_all(EndReason::GivenBack);
                 }
-                Ok(wake) = listener.wake() => if wake != Wake::LookForWork {
+                Err(error) = &mut *heartbeat, if !matches!(reason, StopReason::HeartbeatEnded(_)) => {
+                    reason = StopReason::HeartbeatEnded(error);
+                    self.running.end_all(EndReason::GivenBack);
+                }
+                wake = listening.wake() => if wake != Wake::LookForWork {
                     self.look_for_cancellations().await;
                 },
+                _ = turn.tick() => {}
             }
         }
+        reason
     }
+}
+
+/// Says that the worker drains in the moment in which it is told to, whatever the service waits for.
+async fn tell_draining(health: Health, mut stop: StopSignal) {
+    stop.reached(Stage::Drain).await;
+    health.unmet(Condition::TakingWork, "draining");
 }

@@ -27,8 +27,19 @@ pub struct WorkerSettings {
     pub lease: Duration,
     /// How long a draining worker lets executions finish.
     pub shutdown_timeout: Duration,
+    /// When the worker stops by itself.
+    pub limits: ServiceLimits,
     /// Limits and places of executions.
     pub execution: ExecutionSettings,
+}
+
+/// When a worker stops by itself; never, where nothing is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServiceLimits {
+    /// How many executions it takes.
+    pub max_executions: Option<u32>,
+    /// How long nothing runs and nothing can be taken.
+    pub exit_when_idle: Option<Duration>,
 }
 
 /// What holds for every execution of a worker.
@@ -72,6 +83,10 @@ impl WorkerSettings {
             config.lease,
             config.heartbeat_interval
         );
+        ensure!(
+            config.max_executions != Some(0),
+            "worker.max_executions is 0: a number from 1 on is expected, or none for a worker that goes on"
+        );
         let cache_dir = std::path::absolute(&config.cache_dir)
             .with_context(|| format!("worker.cache_dir {} is not a path", config.cache_dir.display()))?;
         Ok(Self {
@@ -82,6 +97,10 @@ impl WorkerSettings {
             heartbeat_interval: config.heartbeat_interval,
             lease: config.lease,
             shutdown_timeout: config.shutdown_timeout,
+            limits: ServiceLimits {
+                max_executions: config.max_executions,
+                exit_when_idle: config.exit_when_idle,
+            },
             execution: ExecutionSettings {
                 default_timeout: config.default_timeout,
                 kill_grace: config.kill_grace,

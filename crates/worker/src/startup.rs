@@ -1,31 +1,71 @@
 //! What `attune-agent` and `attune-worker` have in common once the runtimes are known: phases two and three.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
 use attune_common::{config, doorbell::LocalDoorbell, model::WorkerKind, store};
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::{runtime_detect::Detection, service::WorkerService, settings::WorkerSettings, stop::StopSignal};
+use crate::{
+    health::{Health, server::HealthServer},
+    runtime_detect::Detection,
+    service::WorkerService,
+    settings::WorkerSettings,
+    stop::StopSignal,
+};
 
 /// What is logged when `RUST_LOG` does not say it.
 pub const LOG_FILTER: &str = "warn,attune_worker=info";
 
-/// Loads the configuration: defaults, file, environment, and the name given by a flag.
+/// Flags of both programs; they win over the configuration.
+#[derive(Debug, clap::Args)]
+pub struct ServiceFlags {
+    /// Configuration file (YAML)
+    #[arg(short, long, value_name = "FILE", env = "ATTUNE_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Name to register under; the host's name when not given
+    #[arg(short, long, value_name = "NAME", env = "ATTUNE_WORKER_NAME")]
+    name: Option<String>,
+
+    /// Answer /livez, /readyz and /metrics on this address, such as 127.0.0.1:8651
+    ///
+    /// Port 0 is any free one; the log tells which. Without it, nothing listens.
+    #[arg(long, value_name = "ADDR")]
+    health_addr: Option<String>,
+
+    /// Wait for one execution, run it, and exit: --max-executions 1
+    #[arg(long, conflicts_with = "max_executions")]
+    once: bool,
+
+    /// Take this many executions, let them end, and exit with status 0, however they ended
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_executions: Option<u32>,
+
+    /// Exit with status 0 when nothing ran and nothing could be taken for this time, such as 5m
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    exit_when_idle: Option<Duration>,
+}
+
+/// Loads the configuration: defaults, file, environment, flags.
 ///
 /// # Errors
 /// When a file cannot be read, a key is unknown, or a value is wrong.
-pub fn load_configuration(file: Option<PathBuf>, name: Option<String>) -> anyhow::Result<config::Config> {
-    let mut configuration = config::Sources::process(file).load()?;
-    if let Some(name) = name {
-        configuration.worker.name = Some(name);
-    }
+pub fn load_configuration(flags: ServiceFlags) -> anyhow::Result<config::Config> {
+    let mut configuration = config::Sources::process(flags.config).load()?;
+    let worker = &mut configuration.worker;
+    let once = flags.once.then_some(1);
+    worker.name = flags.name.or(worker.name.take());
+    worker.health_addr = flags.health_addr.or(worker.health_addr.take());
+    worker.max_executions = once.or(flags.max_executions).or(worker.max_executions);
+    worker.exit_when_idle = flags.exit_when_idle.or(worker.exit_when_idle);
     Ok(configuration)
 }
 
-/// Runs the worker service until it is told to stop by SIGTERM or SIGINT.
+/// Runs the worker service until it is told to stop by SIGTERM or SIGINT, or has done what it was started for.
 ///
 /// # Errors
-/// When no runtime is usable, or the store cannot be opened.
+/// When no runtime is usable, the store cannot be opened, or the service cannot go on.
 pub async fn serve(
     configuration: &config::Config,
     kind: WorkerKind,
@@ -44,9 +84,19 @@ pub async fn serve(
     make_unreadable()?;
     let stop = StopSignal::on_signals()?;
     let settings = WorkerSettings::from_config(&configuration.worker, kind)?;
+    let health = Health::default();
+    // first of all, so that probes see a worker that waits for its database; aborted when this function returns
+    let _probes = match &configuration.worker.health_addr {
+        Some(address) => {
+            let server = HealthServer::bind(address).await?;
+            tracing::info!(address = %server.address(), "answering probes");
+            Some(AbortOnDropHandle::new(tokio::spawn(server.serve(health.clone()))))
+        }
+        None => None,
+    };
     let store = store::open(configuration.database_url()?).await?;
     let doorbell = Arc::new(LocalDoorbell::new(configuration.database.poll_interval));
-    WorkerService::new(store, doorbell, settings, detection).run(stop).await
+    WorkerService::new(store, doorbell, settings, detection, health).run(stop).await
 }
 
 /// Keeps actions, which may run under the same user, out of this process's memory and environment, where credentials are

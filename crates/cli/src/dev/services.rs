@@ -11,6 +11,7 @@ use attune_common::{
     store,
 };
 use attune_worker::{
+    health::Health,
     runtime_detect::{self, Detection, Options, RUNTIMES_VARIABLE, Selection},
     service::WorkerService,
     settings::WorkerSettings,
@@ -82,7 +83,7 @@ impl Services {
         let api = Task::spawn("API", attune_api::serve(listener, api_state, stop_api.clone()));
         let (stop_worker, stop) = StopSignal::manual();
         let (worker_name, slots) = (settings.name.clone(), settings.slots);
-        let service = WorkerService::new(store, doorbell, settings, detection.clone());
+        let service = WorkerService::new(store, doorbell, settings, detection.clone(), Health::default());
         let worker = Task::spawn("worker", service.run(stop));
         Ok(Self { url, token, detection, worker_name, slots, api, worker, stop_api, stop_worker })
     }

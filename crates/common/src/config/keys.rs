@@ -51,6 +51,14 @@ pub const KEYS: &[Key] = &[
     key("worker.heartbeat_interval", Kind::Duration, "10s", "how often the worker says that it lives"),
     key("worker.lease", Kind::Duration, "30s", "how long an execution stays with a worker that is silent"),
     key("worker.shutdown_timeout", Kind::Duration, "5m", "how long a stopping worker lets executions finish"),
+    key(
+        "worker.health_addr",
+        Kind::Text,
+        "",
+        "address that answers /livez, /readyz and /metrics, such as 127.0.0.1:8651; none by default",
+    ),
+    key("worker.max_executions", Kind::Number, "", "stop after taking this many executions"),
+    key("worker.exit_when_idle", Kind::Duration, "", "stop after this time without anything to run"),
     key("worker.default_timeout", Kind::Duration, "10m", "limit of an attempt whose action sets none"),
     key("worker.kill_grace", Kind::Duration, "10s", "time between SIGTERM and SIGKILL"),
     key(

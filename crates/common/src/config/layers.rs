@@ -223,14 +223,23 @@ fn build(values: &BTreeMap<&'static str, (Value, String)>) -> Result<Config, Con
     })
 }
 
+/// Reads a time such as `10s`, where one is set.
+pub(super) fn optional_duration<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    Option::<String>::deserialize(deserializer)?.as_deref().map(parse_duration).transpose()
+}
+
 /// Reads a time such as `10s`.
 pub(super) fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    let duration = humantime::parse_duration(&text).map_err(|_| {
-        serde::de::Error::custom(format!("{text:?} is not a time such as 500ms, 10s or 1h 30m"))
-    })?;
+    parse_duration(&String::deserialize(deserializer)?)
+}
+
+fn parse_duration<E: serde::de::Error>(text: &str) -> Result<Duration, E> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|_| E::custom(format!("{text:?} is not a time such as 500ms, 10s or 1h 30m")))?;
     if duration.is_zero() {
-        return Err(serde::de::Error::custom("a time longer than zero is expected"));
+        return Err(E::custom("a time longer than zero is expected"));
     }
     Ok(duration)
 }

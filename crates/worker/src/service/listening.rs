@@ -1,0 +1,65 @@
+//! Hearing the doorbell, and hearing it again after it was lost.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use attune_common::doorbell::{Doorbell, DoorbellError, Listener, Wake};
+
+use crate::health::{Condition, Health};
+
+/// Shortest pause before the next try.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+type Trying = Pin<Box<dyn Future<Output = Result<Box<dyn Listener>, DoorbellError>> + Send>>;
+
+enum State {
+    Trying(Trying),
+    Hearing(Box<dyn Listener>),
+}
+
+/// The service's ear. It tells whether it hears, and as long as it does not, the store is looked at with every try.
+pub(super) struct Listening {
+    doorbell: Arc<dyn Doorbell>,
+    state: State,
+    pause: Duration,
+    longest_pause: Duration,
+    health: Health,
+}
+
+impl Listening {
+    pub(super) fn new(doorbell: Arc<dyn Doorbell>, longest_pause: Duration, health: Health) -> Self {
+        let state = State::Trying(listen(doorbell.clone(), Duration::ZERO));
+        Self { doorbell, state, pause: FIRST_PAUSE, longest_pause, health }
+    }
+
+    /// Waits for the next wake-up; the first one comes when it hears, or cannot. Cancel-safe.
+    pub(super) async fn wake(&mut self) -> Wake {
+        let lost = match &mut self.state {
+            // kept between calls: connecting may take longer than anything else leaves it time
+            State::Trying(trying) => match trying.await {
+                Ok(listener) => {
+                    self.state = State::Hearing(listener);
+                    self.pause = FIRST_PAUSE;
+                    self.health.met(Condition::Doorbell);
+                    return Wake::Sweep;
+                }
+                Err(error) => error,
+            },
+            State::Hearing(listener) => match listener.wake().await {
+                Ok(wake) => return wake,
+                Err(error) => error,
+            },
+        };
+        tracing::warn!(error = %lost, pause = ?self.pause, "the doorbell is not heard, trying again");
+        self.health.unmet(Condition::Doorbell, "not heard; the log says why");
+        self.state = State::Trying(listen(self.doorbell.clone(), self.pause));
+        self.pause = (self.pause * 2).min(self.longest_pause);
+        Wake::Sweep
+    }
+}
+
+fn listen(doorbell: Arc<dyn Doorbell>, pause: Duration) -> Trying {
+    Box::pin(async move {
+        tokio::time::sleep(pause).await;
+        doorbell.listen().await
+    })
+}
