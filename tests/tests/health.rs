@@ -260,6 +260,15 @@ async fn an_idle_worker_ends_when_the_queue_is_empty_and_not_before() {
     assert_eq!(agent.wait().code(), Some(0), "{}", agent.log());
     assert_eq!(count(&machine, &ids).await, [0, 6, 0]);
     assert_eq!(farewell(&agent), "executions=6 given_back=0 reason=nothing to run for 100ms");
+    // no time at all: it works off what is there, or finds that there is nothing
+    let ids = submit(&machine, 3).await;
+    for expected in [3, 0] {
+        let mut agent = Agent::start(&machine, &["--exit-when-idle", "0s"], &[]);
+        assert_eq!(agent.wait().code(), Some(0), "{}", agent.log());
+        let reason = format!("executions={expected} given_back=0 reason=nothing to run for 0s");
+        assert_eq!(farewell(&agent), reason);
+    }
+    assert_eq!(count(&machine, &ids).await, [0, 3, 0]);
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ Examples:
   eval \"$(attune-agent --detect-only --format env)\" && echo \"$ATTUNE_WORKER_RUNTIMES\"
   ATTUNE_WORKER_RUNTIMES=python,shell attune-agent -c /etc/attune/agent.yaml
   attune-agent install /opt/attune/agent         copy it to where other containers start it
-  attune-agent --exit-when-idle 5m               a worker that an autoscaler starts and that ends by itself
+  attune-agent --exit-when-idle 5m               work until nothing is left, then exit
   attune-agent healthcheck                       the probe of a container, without a shell
 
 Environment:
@@ -130,7 +130,7 @@ Hints file:
 
 Exit status:
   0  done, also when told to stop; with --detect-only, at least one runtime is usable
-  1  failed: a wrong hints file, an unknown or absent runtime in ATTUNE_WORKER_RUNTIMES, not healthy, ...
+  1  failed: a wrong hints file, an unknown runtime in ATTUNE_WORKER_RUNTIMES, not healthy, ...
   2  wrong usage
   3  with --detect-only: no runtime is usable";
 

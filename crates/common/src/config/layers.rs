@@ -223,25 +223,25 @@ fn build(values: &BTreeMap<&'static str, (Value, String)>) -> Result<Config, Con
     })
 }
 
-/// Reads a time such as `10s`, where one is set.
+/// Reads a time such as `10s`.
+pub(super) fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let duration = parse_duration(&String::deserialize(deserializer)?)?;
+    if duration.is_zero() {
+        return Err(serde::de::Error::custom("a time longer than zero is expected"));
+    }
+    Ok(duration)
+}
+
+/// Reads a time such as `10s` or `0s`, where one is set.
 pub(super) fn optional_duration<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
     Option::<String>::deserialize(deserializer)?.as_deref().map(parse_duration).transpose()
 }
 
-/// Reads a time such as `10s`.
-pub(super) fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    parse_duration(&String::deserialize(deserializer)?)
-}
-
 fn parse_duration<E: serde::de::Error>(text: &str) -> Result<Duration, E> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|_| E::custom(format!("{text:?} is not a time such as 500ms, 10s or 1h 30m")))?;
-    if duration.is_zero() {
-        return Err(E::custom("a time longer than zero is expected"));
-    }
-    Ok(duration)
+    humantime::parse_duration(text)
+        .map_err(|_| E::custom(format!("{text:?} is not a time such as 500ms, 10s or 1h 30m")))
 }
 
 #[cfg(test)]

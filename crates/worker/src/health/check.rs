@@ -98,3 +98,20 @@ async fn text(body: Incoming) -> anyhow::Result<String> {
     let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await.map_err(|error| anyhow!(error))?;
     Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_listens_everywhere_is_asked_here() {
+        for (listens, asked) in [
+            ("127.0.0.1:8651", "127.0.0.1:8651"),
+            ("0.0.0.0:8651", "127.0.0.1:8651"),
+            ("[::]:8651", "[::1]:8651"),
+            ("192.0.2.7:1", "192.0.2.7:1"),
+        ] {
+            assert_eq!(reachable(listens).await.unwrap().to_string(), asked);
+        }
+    }
+}

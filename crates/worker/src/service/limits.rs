@@ -6,6 +6,9 @@ use tokio::{task::JoinError, time::Instant};
 
 use crate::settings::ServiceLimits;
 
+/// Shortest pause before a look that only idleness asks for: a store that fails at once is not asked without end.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// Why a worker takes no more executions.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StopReason {
@@ -16,7 +19,7 @@ pub(super) enum StopReason {
     #[error("took as many executions as it may: {0}")]
     Executions(u32),
     /// There was nothing to do.
-    #[error("nothing to run for {0:?}")]
+    #[error("nothing to run for {}", humantime::format_duration(*.0))]
     Idle(Duration),
     /// The task that renews its leases ended, which it never should.
     #[error("its heartbeat ended: {0}")]
@@ -75,7 +78,8 @@ impl Progress {
 
     /// Waits until it is time for the last look; for ever, when something runs or idleness is no reason to stop.
     pub(super) fn idle_for_long(&self, idle: bool) -> impl Future<Output = ()> + use<> {
-        let at = self.limits.exit_when_idle.filter(|_| idle).map(|limit| self.idle_since + limit);
+        let limit = self.limits.exit_when_idle.filter(|_| idle);
+        let at = limit.map(|limit| self.idle_since + limit.max(SHORTEST_PAUSE));
         async move {
             match at {
                 Some(at) => tokio::time::sleep_until(at).await,
