@@ -233,6 +233,10 @@ impl Executor {
                 self.metrics.given_back();
                 tracing::info!(execution = %fence.execution, "given back to the queue");
             }
+            Err(StoreError::Fenced) => {
+                self.metrics.lease_lost();
+                tracing::warn!(execution = %fence.execution, "not given back: the lease is lost");
+            }
             // its lease will expire, and it goes back to the queue then
             Err(error) => {
                 self.metrics.store_failed(Operation::Release);
