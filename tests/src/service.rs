@@ -163,6 +163,14 @@ impl Machine {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Every byte of the store's files.
+    #[must_use]
+    pub fn stored_bytes(&self) -> Vec<u8> {
+        let files = ["attune.db", "attune.db-wal"].map(|name| self.folder.path().join(name));
+        // the log is gone when it has just been written back
+        files.iter().flat_map(|file| std::fs::read(file).unwrap_or_default()).collect()
+    }
+
     /// Folders of attempts that are still there.
     #[must_use]
     pub fn leftover_workspaces(&self) -> usize {

@@ -4,6 +4,7 @@ pub mod action;
 pub mod execution;
 pub mod identifiers;
 pub mod log;
+pub mod output_schema;
 pub mod pack;
 pub mod parameters;
 pub mod runtime;
@@ -13,6 +14,7 @@ pub use action::{Action, GroupMember, OutputFormat, ParameterDelivery, Parameter
 pub use execution::{Execution, ExecutionStatus, Outcome};
 pub use identifiers::{ActionRef, ExecutionId, InvalidName, WorkerId};
 pub use log::{LogChunk, LogStream};
+pub use output_schema::{OutputFault, check_output};
 pub use pack::Pack;
 pub use parameters::{ParameterSchema, Parameters};
 pub use worker::{Capabilities, Worker, WorkerKind, WorkerStatus};

@@ -14,13 +14,15 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     health::{Metrics, metrics::Operation},
     interpreter,
-    log_writer::{LogEnd, LogWriter},
+    log_writer::LogWriter,
     output::ResultBuffer,
     packs::PackCache,
     params::{self, Delivery},
-    process::{self, EndReason, Ending, Limits, ProcessSpec, Status},
+    process::{self, EndReason, Limits, ProcessSpec},
+    redact::Redactor,
     runtime_detect::{Detection, Interpreter},
     settings::ExecutionSettings,
+    verdict::{self, Attempt, Verdict},
     workspace::Workspace,
 };
 
@@ -36,19 +38,6 @@ pub struct Executor {
     detection: Arc<Detection>,
     settings: Arc<ExecutionSettings>,
     metrics: Arc<Metrics>,
-}
-
-/// What came of an attempt.
-struct Attempt {
-    verdict: Verdict,
-    outcome: Outcome,
-    log: Vec<NewLogChunk>,
-}
-
-enum Verdict {
-    Ended(ExecutionStatus),
-    GiveBack,
-    LeaseLost,
 }
 
 impl Executor {
@@ -74,11 +63,15 @@ impl Executor {
     pub async fn run(&self, execution: Execution, end: watch::Sender<Option<EndReason>>) {
         let fence = Fence { execution: execution.id, attempt: execution.attempt, worker: self.worker };
         tracing::info!(execution = %execution.id, action = %execution.action.r#ref, attempt = execution.attempt, "started");
-        let attempt = self.attempt_in_task(&execution, fence, &end).await.unwrap_or_else(|error| Attempt {
-            verdict: Verdict::Ended(ExecutionStatus::Failed),
-            outcome: Outcome { error: Some(format!("{error:#}")), ..Outcome::default() },
-            log: Vec::new(),
-        });
+        let execution = Arc::new(execution);
+        let attempt = match redactor(&execution).await {
+            Ok(redactor) => self
+                .attempt_in_task(&execution, &redactor, fence, &end)
+                .await
+                .unwrap_or_else(|error| verdict::failed(verdict::shown(&format!("{error:#}"), &redactor))),
+            // what cannot be kept secret is not started
+            Err(error) => verdict::failed(format!("{error:#}")),
+        };
         match attempt.verdict {
             Verdict::Ended(status) => self.finish(fence, status, attempt.outcome, attempt.log, &end).await,
             Verdict::GiveBack => self.give_back(fence).await,
@@ -92,18 +85,21 @@ impl Executor {
     /// Runs the attempt in a task of its own, so that even a panic becomes an outcome.
     async fn attempt_in_task(
         &self,
-        execution: &Execution,
+        execution: &Arc<Execution>,
+        redactor: &Redactor,
         fence: Fence,
         end: &watch::Sender<Option<EndReason>>,
     ) -> anyhow::Result<Attempt> {
         let (executor, execution, end) = (self.clone(), execution.clone(), end.clone());
-        let task = tokio::spawn(async move { executor.attempt(&execution, fence, &end).await });
+        let redactor = redactor.clone();
+        let task = tokio::spawn(async move { executor.attempt(execution, redactor, fence, &end).await });
         AbortOnDropHandle::new(task).await.context("the worker failed while it ran this")?
     }
 
     async fn attempt(
         &self,
-        execution: &Execution,
+        execution: Arc<Execution>,
+        redactor: Redactor,
         fence: Fence,
         end: &watch::Sender<Option<EndReason>>,
     ) -> anyhow::Result<Attempt> {
@@ -114,7 +110,7 @@ impl Executor {
             .await
             .context("cannot prepare the pack")?;
         let workspace = Workspace::create(&self.settings)?;
-        let (interpreter, spec) = self.command(execution, &pack, &workspace)?;
+        let (interpreter, spec) = self.command(&execution, &pack, &workspace)?;
         let limits = Limits {
             timeout: action.timeout().unwrap_or(self.settings.default_timeout),
             stop_signal: signal_number(action.stop_signal),
@@ -128,7 +124,8 @@ impl Executor {
             fence,
             end.clone(),
             self.settings.max_log_bytes,
-            ResultBuffer::new(self.settings.max_result_bytes),
+            &redactor,
+            ResultBuffer::new(action.output_format, self.settings.max_result_bytes),
             self.metrics.clone(),
         );
         let log = tokio::spawn(log.collect(receiver));
@@ -136,11 +133,13 @@ impl Executor {
             .await
             .with_context(|| format!("cannot start {}", program.display()))?;
         let log = log.await.context("collecting the output was interrupted")?;
-        // removing a large folder blocks, and nothing of an execution outlives its end
-        tokio::task::spawn_blocking(move || drop(workspace))
-            .await
-            .context("removing the workspace was interrupted")?;
-        Ok(judge(execution, ending, log, limits.timeout, interpreter))
+        // removing a large folder blocks, and so does reading a large result; nothing of an execution outlives its end
+        tokio::task::spawn_blocking(move || {
+            drop(workspace);
+            verdict::judge(&execution, ending, log, limits.timeout, interpreter, &redactor)
+        })
+        .await
+        .context("judging what came of it was interrupted")
     }
 
     fn command(
@@ -258,74 +257,18 @@ fn signal_number(signal: StopSignal) -> i32 {
     signal.as_raw()
 }
 
+/// Prepared elsewhere: for large secrets it takes a while.
+async fn redactor(execution: &Arc<Execution>) -> anyhow::Result<Redactor> {
+    let execution = execution.clone();
+    let prepared = tokio::task::spawn_blocking(move || {
+        Redactor::new(&execution.action.parameters, &execution.parameters)
+    });
+    Ok(prepared.await.context("preparing the redaction of secrets was interrupted")??)
+}
+
 fn described(interpreter: &Interpreter) -> String {
     match &interpreter.version {
         Some(version) => format!("{} {version}", interpreter.path.display()),
         None => interpreter.path.display().to_string(),
     }
-}
-
-/// What an ending means.
-fn judge(
-    execution: &Execution,
-    ending: Ending,
-    log: LogEnd,
-    timeout: Duration,
-    interpreter: Option<String>,
-) -> Attempt {
-    let (exit_code, signal) = match ending.status {
-        Status::Exited(code) => (Some(code), None),
-        Status::Signalled(signal) => (None, Some(signal)),
-        Status::Unseen => (None, None),
-    };
-    let result = log.result.read(execution.action.output_format);
-    let (verdict, error) = match ending.reason {
-        Some(EndReason::LeaseLost) => (Verdict::LeaseLost, None),
-        Some(EndReason::GivenBack) => (Verdict::GiveBack, None),
-        Some(EndReason::Cancelled) => {
-            (Verdict::Ended(ExecutionStatus::Cancelled), Some("cancelled while it ran".to_owned()))
-        }
-        Some(EndReason::WorkerStopped) => (
-            Verdict::Ended(ExecutionStatus::Cancelled),
-            Some("cancelled: its worker was told to stop at once".to_owned()),
-        ),
-        None if ending.timed_out => (
-            Verdict::Ended(ExecutionStatus::TimedOut),
-            Some(format!("not finished after {timeout:?}, its time limit")),
-        ),
-        None => match (ending.status, &result) {
-            _ if ending.oom_killed => (
-                Verdict::Ended(ExecutionStatus::Failed),
-                Some("the kernel ended the process because memory ran out".to_owned()),
-            ),
-            (Status::Exited(0), Ok(_)) => (Verdict::Ended(ExecutionStatus::Succeeded), None),
-            (Status::Exited(0), Err(error)) => (Verdict::Ended(ExecutionStatus::Failed), Some(error.clone())),
-            (Status::Exited(code), _) => (
-                Verdict::Ended(ExecutionStatus::Failed),
-                Some(format!("the process exited with status {code}")),
-            ),
-            (Status::Unseen, _) => (
-                Verdict::Ended(ExecutionStatus::Failed),
-                Some("the supervisor of the process was killed, and the process with it".to_owned()),
-            ),
-            (Status::Signalled(signal), _) => (
-                Verdict::Ended(ExecutionStatus::Failed),
-                Some(format!("the process was ended by signal {signal}")),
-            ),
-        },
-    };
-    let outcome = Outcome {
-        exit_code,
-        signal,
-        error,
-        // an action that fails may still have said why, in its result
-        result: result.ok().flatten(),
-        interpreter,
-        log_bytes_dropped: log.dropped,
-        leaked: ending.leaked,
-        oom_killed: ending.oom_killed,
-        peak_memory_bytes: Some(ending.total.peak_memory_bytes),
-        cpu_seconds: Some(ending.total.cpu_micros as f64 / 1e6),
-    };
-    Attempt { verdict, outcome, log: log.pending }
 }

@@ -3,8 +3,9 @@
 //! [`runtime_detect`] finds the interpreters, [`service`] registers the worker and takes executions, [`executor`] brings one
 //! of them from its claim to its outcome: the pack from [`packs`], folders and environment from [`workspace`], parameters
 //! by [`params`], the process by [`process`], its output through [`log_writer`] into the store and through [`output`] into
-//! a result. `attune-agent` and `attune-worker` are this library with detected and with configured runtimes; [`install`]
-//! puts the agent where other containers start it.
+//! a result, both without the secrets that [`redact`] takes out; [`verdict`] says what came of it. `attune-agent` and
+//! `attune-worker` are this library with detected and with configured runtimes; [`install`] puts the agent where other
+//! containers start it.
 
 pub mod confinement;
 pub mod executor;
@@ -18,6 +19,7 @@ pub mod output;
 pub mod packs;
 pub mod params;
 pub mod process;
+pub mod redact;
 pub mod registration;
 mod removal;
 pub mod role;
@@ -28,4 +30,5 @@ pub mod settings;
 pub mod startup;
 pub mod stop;
 pub mod supervisor;
+pub mod verdict;
 pub mod workspace;

@@ -15,6 +15,7 @@ use crate::{
     health::{Metrics, metrics::Operation},
     output::ResultBuffer,
     process::{EndReason, Output},
+    redact::{RedactedStream, Redactor},
 };
 
 /// How long output waits for more before it is stored.
@@ -29,12 +30,17 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Bytes held while the store does not answer; then the action has to wait.
 const MAX_PENDING_BYTES: usize = 4 * 1024 * 1024;
 
-/// Collects the output of one attempt.
+/// Collects the output of one attempt. Secrets are taken out before anything else happens to it, except that the result
+/// is read from what the action really wrote: a mask must not break a document.
 pub struct LogWriter {
     store: Arc<dyn Store>,
     fence: Fence,
     end: watch::Sender<Option<EndReason>>,
+    stdout: RedactedStream,
+    stderr: RedactedStream,
     limit: u64,
+    /// Bytes of output that the limit still allows; the worker's own remarks do not count.
+    room: u64,
     offset: u64,
     dropped: u64,
     pending: Vec<NewLogChunk>,
@@ -49,27 +55,31 @@ pub struct LogWriter {
 pub struct LogEnd {
     /// Pieces that are not stored yet: they go with the outcome.
     pub pending: Vec<NewLogChunk>,
-    /// Bytes that the limit kept out.
+    /// Bytes that the limit kept out; what counts is the output without its secrets.
     pub dropped: u64,
     /// What the result is read from.
     pub result: ResultBuffer,
 }
 
 impl LogWriter {
-    /// A writer for an attempt. `limit` is the largest stored log in bytes; `end` is told when the lease is lost.
+    /// A writer for an attempt. `limit` is the largest stored output in bytes; `end` is told when the lease is lost.
     pub fn new(
         store: Arc<dyn Store>,
         fence: Fence,
         end: watch::Sender<Option<EndReason>>,
         limit: u64,
+        redactor: &Redactor,
         result: ResultBuffer,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self {
+        let mut writer = Self {
             store,
             fence,
             end,
+            stdout: redactor.stream(),
+            stderr: redactor.stream(),
             limit,
+            room: limit,
             offset: 0,
             dropped: 0,
             pending: Vec::new(),
@@ -77,7 +87,11 @@ impl LogWriter {
             flush_at: None,
             result,
             metrics,
+        };
+        if let Some(warning) = redactor.warning() {
+            writer.add(LogStream::System, format!("[attune: {warning}]\n").as_bytes());
         }
+        writer
     }
 
     /// Stores what comes until nothing comes any more.
@@ -94,7 +108,7 @@ impl LogWriter {
                 biased;
                 () = timer => self.flush().await,
                 next = output.recv(), if self.pending_bytes < MAX_PENDING_BYTES => match next {
-                    Some(piece) => self.take(&piece),
+                    Some(piece) => self.take(piece),
                     None => break,
                 },
             }
@@ -105,15 +119,25 @@ impl LogWriter {
         self.end()
     }
 
-    fn take(&mut self, piece: &Output) {
-        if piece.stream == LogStream::Stdout {
-            self.result.push(&piece.data);
-        }
-        let room = usize::try_from(self.limit - self.offset).unwrap_or(usize::MAX);
-        let kept = room.min(piece.data.len());
-        self.dropped += (piece.data.len() - kept) as u64;
+    fn take(&mut self, piece: Output) {
+        let shown = match piece.stream {
+            LogStream::Stdout => {
+                self.result.push(&piece.data);
+                self.stdout.push(piece.data)
+            }
+            LogStream::Stderr => self.stderr.push(piece.data),
+            LogStream::System => piece.data,
+        };
+        self.keep(piece.stream, &shown);
+    }
+
+    /// Adds output as far as the limit allows.
+    fn keep(&mut self, stream: LogStream, data: &[u8]) {
+        let kept = usize::try_from(self.room).unwrap_or(usize::MAX).min(data.len());
+        self.room -= kept as u64;
+        self.dropped += (data.len() - kept) as u64;
         if kept > 0 {
-            self.add(piece.stream, &piece.data[..kept]);
+            self.add(stream, &data[..kept]);
         }
     }
 
@@ -143,7 +167,7 @@ impl LogWriter {
                 self.pending.clear();
                 self.pending_bytes = 0;
                 self.flush_at = None;
-                self.limit = self.offset;
+                self.room = 0;
             }
             Err(error) => {
                 self.metrics.store_failed(Operation::Log);
@@ -154,6 +178,9 @@ impl LogWriter {
     }
 
     fn end(mut self) -> LogEnd {
+        let (stdout, stderr) = (self.stdout.finish(), self.stderr.finish());
+        self.keep(LogStream::Stdout, &stdout);
+        self.keep(LogStream::Stderr, &stderr);
         if self.dropped > 0 {
             let text = format!(
                 "\n[attune: {} bytes of output were dropped: the log is limited to {} bytes]\n",

@@ -1,0 +1,45 @@
+//! Base64 (RFC 4648), of the text alone and within something larger.
+
+use std::collections::BTreeSet;
+
+use base64::{
+    Engine,
+    engine::general_purpose::{GeneralPurpose, STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD},
+};
+
+/// Characters a line: PEM (RFC 7468, section 2) and `openssl base64`; MIME (RFC 2045, section 6.8) and coreutils.
+const LINES: [usize; 2] = [64, 76];
+
+/// Adds the text alone, with and without padding, the same with a line end (`echo "$secret" | base64`), and what is the
+/// same of it wherever it stands within something larger.
+pub(super) fn add(text: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
+    let line = [text, b"\n"].concat();
+    for engine in [STANDARD, URL_SAFE] {
+        for whole in [text, &line] {
+            forms.insert(engine.encode(whole).into_bytes());
+        }
+    }
+    for whole in [text, &line] {
+        let encoded = STANDARD.encode(whole);
+        for width in LINES.into_iter().filter(|width| encoded.len() > *width) {
+            forms.insert(encoded.as_bytes().chunks(width).collect::<Vec<_>>().join(&b'\n'));
+        }
+    }
+    for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+        forms.insert(engine.encode(text).into_bytes());
+        for bytes_before in 0..3 {
+            forms.insert(within(&engine, text, bytes_before));
+        }
+    }
+}
+
+/// The characters that depend on nothing but the text, when it begins `bytes_before` bytes after a group of three.
+fn within(engine: &GeneralPurpose, text: &[u8], bytes_before: usize) -> Vec<u8> {
+    let mut padded = vec![0; bytes_before];
+    padded.extend_from_slice(text);
+    let mut encoded = engine.encode(&padded).into_bytes();
+    // a character has six bits: the last one is the text's own only when all six are
+    encoded.truncate(padded.len() * 8 / 6);
+    encoded.drain(..(bytes_before * 8).div_ceil(6));
+    encoded
+}

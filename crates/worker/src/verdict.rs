@@ -1,0 +1,125 @@
+//! What an ended attempt means: the final status, the words for it, and the result.
+
+use std::time::Duration;
+
+use attune_common::{
+    model::{Execution, ExecutionStatus, Outcome},
+    store::NewLogChunk,
+};
+
+use crate::{
+    log_writer::LogEnd,
+    output::shortened,
+    process::{EndReason, Ending, Status},
+    redact::Redactor,
+};
+
+/// Longest error of an execution, in characters.
+const MAX_ERROR: usize = 2_000;
+
+/// What came of an attempt.
+#[derive(Debug)]
+pub struct Attempt {
+    /// What to do about it.
+    pub verdict: Verdict,
+    /// What is recorded.
+    pub outcome: Outcome,
+    /// Pieces of log that are not stored yet.
+    pub log: Vec<NewLogChunk>,
+}
+
+/// What to do about an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Record that it ended like this.
+    Ended(ExecutionStatus),
+    /// Give it back to the queue.
+    GiveBack,
+    /// Record nothing: it is somebody else's now.
+    LeaseLost,
+}
+
+/// An attempt that came to no end of its own.
+#[must_use]
+pub fn failed(error: String) -> Attempt {
+    Attempt {
+        verdict: Verdict::Ended(ExecutionStatus::Failed),
+        outcome: Outcome { error: Some(error), ..Outcome::default() },
+        log: Vec::new(),
+    }
+}
+
+/// An error as it is stored: without secrets, and cut only after they are out.
+#[must_use]
+pub fn shown(error: &str, redactor: &Redactor) -> String {
+    shortened(&redactor.text(error), MAX_ERROR)
+}
+
+/// What an ending means.
+#[must_use]
+pub fn judge(
+    execution: &Execution,
+    ending: Ending,
+    log: LogEnd,
+    timeout: Duration,
+    interpreter: Option<String>,
+    redactor: &Redactor,
+) -> Attempt {
+    let (exit_code, signal) = match ending.status {
+        Status::Exited(code) => (Some(code), None),
+        Status::Signalled(signal) => (None, Some(signal)),
+        Status::Unseen => (None, None),
+    };
+    // what a failing action says about why need not look like a success
+    let schema = execution.action.output_schema.as_ref().filter(|_| exit_code == Some(0));
+    let result = log.result.read(schema, redactor);
+    let (verdict, error) = match ending.reason {
+        Some(EndReason::LeaseLost) => (Verdict::LeaseLost, None),
+        Some(EndReason::GivenBack) => (Verdict::GiveBack, None),
+        Some(EndReason::Cancelled) => {
+            (Verdict::Ended(ExecutionStatus::Cancelled), Some("cancelled while it ran".to_owned()))
+        }
+        Some(EndReason::WorkerStopped) => (
+            Verdict::Ended(ExecutionStatus::Cancelled),
+            Some("cancelled: its worker was told to stop at once".to_owned()),
+        ),
+        None if ending.timed_out => (
+            Verdict::Ended(ExecutionStatus::TimedOut),
+            Some(format!("not finished after {timeout:?}, its time limit")),
+        ),
+        None => match (ending.status, &result) {
+            _ if ending.oom_killed => (
+                Verdict::Ended(ExecutionStatus::Failed),
+                Some("the kernel ended the process because memory ran out".to_owned()),
+            ),
+            (Status::Exited(0), Ok(_)) => (Verdict::Ended(ExecutionStatus::Succeeded), None),
+            (Status::Exited(0), Err(error)) => (Verdict::Ended(ExecutionStatus::Failed), Some(error.clone())),
+            (Status::Exited(code), _) => (
+                Verdict::Ended(ExecutionStatus::Failed),
+                Some(format!("the process exited with status {code}")),
+            ),
+            (Status::Unseen, _) => (
+                Verdict::Ended(ExecutionStatus::Failed),
+                Some("the supervisor of the process was killed, and the process with it".to_owned()),
+            ),
+            (Status::Signalled(signal), _) => (
+                Verdict::Ended(ExecutionStatus::Failed),
+                Some(format!("the process was ended by signal {signal}")),
+            ),
+        },
+    };
+    let outcome = Outcome {
+        exit_code,
+        signal,
+        error: error.map(|error| shown(&error, redactor)),
+        // an action that fails may still have said why, in its result
+        result: result.ok().flatten(),
+        interpreter,
+        log_bytes_dropped: log.dropped,
+        leaked: ending.leaked,
+        oom_killed: ending.oom_killed,
+        peak_memory_bytes: Some(ending.total.peak_memory_bytes),
+        cpu_seconds: Some(ending.total.cpu_micros as f64 / 1e6),
+    };
+    Attempt { verdict, outcome, log: log.pending }
+}
