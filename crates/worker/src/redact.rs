@@ -24,8 +24,8 @@ pub use stream::RedactedStream;
 /// Most names in the warning about values that are not masked.
 const MAX_NAMED: usize = 20;
 
-/// Most bytes that are searched, all forms together: each takes about twelve bytes of memory while the action runs.
-const MAX_PATTERN_BYTES: usize = 6 * 1024 * 1024;
+/// Most bytes that are searched, all forms together: each takes about seventeen bytes of memory while the action runs.
+const MAX_PATTERN_BYTES: usize = 4 * 1024 * 1024;
 
 /// Why secrets cannot be kept out of the log. Values never appear.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,7 @@ use super::RedactError;
 /// the log unreadable and tell where they are.
 pub(super) const MIN_CHARACTERS: usize = 6;
 
-/// Largest secret values of one execution together, in bytes. With all its forms, a byte is searched about seventy times.
+/// Largest secret values of one execution together, in bytes. A key in PEM is searched in fifty forms.
 pub(super) const MAX_BYTES: usize = 64 * 1024;
 
 /// What has to be hidden, and what cannot be.
