@@ -83,6 +83,12 @@ impl ControlPlane {
         self.folder.path().join("data")
     }
 
+    /// Where its API is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Everything that it wrote so far.
     #[must_use]
     pub fn log(&self) -> String {

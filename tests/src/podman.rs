@@ -40,6 +40,8 @@ pub struct Container<'a> {
     pub volumes: Vec<String>,
     /// Program and arguments.
     pub command: Vec<String>,
+    /// Most memory that it may take, as in `128m`.
+    pub memory: Option<&'a str>,
 }
 
 impl Default for Podman {
@@ -86,6 +88,10 @@ impl Podman {
         ]);
         for variable in &container.environment {
             command.args(["--env", variable]);
+        }
+        if let Some(memory) = container.memory {
+            // no swap beside it
+            command.args(["--memory", memory, "--memory-swap", memory]);
         }
         for volume in &container.volumes {
             command.args(["--volume", volume]);

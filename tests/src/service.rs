@@ -71,7 +71,12 @@ impl Machine {
     pub async fn push(&self, actions: &[(&str, &str, &str)]) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         write_pack(folder.path(), actions);
-        let (archive, loaded) = pack::read_folder(folder.path()).expect("a good pack");
+        self.push_folder(folder.path()).await;
+    }
+
+    /// Pushes a pack that lies in a folder.
+    pub async fn push_folder(&self, folder: &Path) {
+        let (archive, loaded) = pack::read_folder(folder).expect("a good pack");
         let new = NewPack {
             r#ref: loaded.r#ref,
             version: loaded.version,
@@ -86,7 +91,12 @@ impl Machine {
 
     /// Submits `test.NAME` and rings.
     pub async fn submit(&self, name: &str, parameters: serde_json::Value) -> ExecutionId {
-        let action = format!("test.{name}").parse().expect("a ref");
+        self.submit_action(&format!("test.{name}"), parameters).await
+    }
+
+    /// Submits an action by its whole name and rings.
+    pub async fn submit_action(&self, action: &str, parameters: serde_json::Value) -> ExecutionId {
+        let action = action.parse().expect("a ref");
         let known = self.store.action(&action).await.expect("it answers").expect("it was pushed");
         let given: serde_json::Map<_, _> = serde_json::from_value(parameters).expect("an object");
         let parameters: Parameters = known.parameters.resolve(given).expect("good parameters");
@@ -120,9 +130,15 @@ impl Machine {
 
     /// Starts a worker that has `/bin/sh` and nothing else.
     pub async fn start(&self, settings: WorkerSettings) -> RunningWorker {
+        self.start_with(settings, shell().await)
+    }
+
+    /// Starts a worker that has these runtimes.
+    #[must_use]
+    pub fn start_with(&self, settings: WorkerSettings, detection: Detection) -> RunningWorker {
         let (stop, signal) = StopSignal::manual();
         let (store, doorbell, health) = (self.store.clone(), self.doorbell.clone(), Health::default());
-        let service = WorkerService::new(store, doorbell, settings, shell().await, health.clone());
+        let service = WorkerService::new(store, doorbell, settings, detection, health.clone());
         RunningWorker { stop, health, task: tokio::spawn(service.run(signal)) }
     }
 
@@ -171,6 +187,12 @@ impl Machine {
         files.iter().flat_map(|file| std::fs::read(file).unwrap_or_default()).collect()
     }
 
+    /// The folder in which everything of the machine lies.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Folders of attempts that are still there.
     #[must_use]
     pub fn leftover_workspaces(&self) -> usize {
@@ -196,6 +218,13 @@ fn write_pack(folder: &Path, actions: &[(&str, &str, &str)]) {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(folder.join(format!("actions/{name}.sh")), mode).expect("it is ours");
     }
+}
+
+/// The installed interpreters of these runtimes.
+pub async fn runtimes(names: &str) -> Detection {
+    let only = runtime_detect::Selection::parse(names, "the test");
+    let options = runtime_detect::Options { only, ..runtime_detect::Options::from_env() };
+    runtime_detect::detect(&options).await.expect("they are installed: see tests/run")
 }
 
 async fn shell() -> Detection {

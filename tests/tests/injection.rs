@@ -13,7 +13,7 @@ use attune_tests::{
     binaries::workspace,
     control_plane::ControlPlane,
     dev::{shown, wait_for},
-    podman::{Container, Podman},
+    podman::{Container, Podman, Running},
     rootfs, static_agent,
 };
 use serde_json::Value;
@@ -80,15 +80,15 @@ impl Machine {
             environment: strings(&image["config"]["Env"]),
             volumes: vec![format!("{}:{place}", self.folder("agent").display())],
             command: command.clone(),
+            memory: None,
         };
         let output = self.podman.run(&container, &format!("init-{}", &user[..1]));
         assert!(output.status.success(), "{}", shown(&output));
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Starts the agent in a root file system, runs an action on it, and gives the action's standard output.
-    fn run(&self, root: &Path, user: &str, runtime: &str, action: &str) -> String {
-        let name = format!("{runtime}-{}", &user[..1]);
+    /// Starts the agent in a root file system, and waits until it is registered.
+    fn start(&self, root: &Path, user: &str, name: &str, memory: Option<&str>) -> Running<'_> {
         let mount = |name: &Path, place: &str| format!("{}:{place}", name.display());
         let container = Container {
             root,
@@ -104,13 +104,21 @@ impl Machine {
                 mount(&self.folder("cache"), "/var/cache/attune"),
             ],
             command: vec![rootfs::AGENT.to_owned()],
+            memory,
         };
-        let mut worker = self.podman.start(&container, &name);
+        let mut worker = self.podman.start(&container, name);
         wait_for("the worker to register", || {
             assert!(!worker.has_ended(), "{name} has ended:\n{}", worker.log());
             let workers = self.plane.attune(&["workers"]);
             workers.to_string().contains(&format!("\"{name}\""))
         });
+        worker
+    }
+
+    /// Runs an action in a root file system, and gives the action's standard output.
+    fn run(&self, root: &Path, user: &str, runtime: &str, action: &str) -> String {
+        let name = format!("{runtime}-{}", &user[..1]);
+        let mut worker = self.start(root, user, &name, None);
         let execution = self.plane.attune(&["run", action]);
         let [output, error] = self.plane.logs(&execution);
         assert_eq!(execution["status"], "succeeded", "{execution:#}\n{error}\n{}", worker.log());
@@ -173,6 +181,40 @@ fn a_minimal_debian_runs_a_perl_action() {
     injects("perl", "perl", "examples.redact_text");
 }
 
+#[test]
+fn memory_that_runs_out_ends_the_action_and_not_the_agent() {
+    let folder = rootfs::path("python");
+    let machine = Machine::new();
+    machine.install(ROOT);
+    let pack = tempfile::tempdir().unwrap();
+    fs::create_dir(pack.path().join("actions")).unwrap();
+    for (name, text) in [
+        ("pack.yaml", "ref: greedy\nversion: 1.0.0\n"),
+        ("actions/eat.yaml", "ref: greedy.eat\nrunner_type: python\nentry_point: eat.py\n"),
+        ("actions/eat.py", "food = []\nwhile True: food.append(bytearray(b'x' * 1_000_000))\n"),
+    ] {
+        fs::write(pack.path().join(name), text).unwrap();
+    }
+    machine.plane.push(pack.path());
+    let mut worker = machine.start(&folder, ROOT, "small", Some("160m"));
+    let execution = machine.plane.attune(&["run", "greedy.eat"]);
+    assert_eq!(
+        (&execution["status"], &execution["signal"], &execution["oom_killed"], &execution["error"]),
+        (
+            &"failed".into(),
+            &9.into(),
+            &true.into(),
+            &"the kernel ended the process because memory ran out".into()
+        ),
+        "{execution:#}\n{}",
+        worker.log()
+    );
+    // the agent is still there, and goes on
+    let next = machine.plane.attune(&["run", "examples.summarise_csv"]);
+    assert_eq!(next["status"], "succeeded", "{next:#}\n{}", worker.log());
+    assert_eq!(worker.stop(), Some(0), "{}", worker.log());
+}
+
 /// What people see when a volume is mounted noexec, as the documentation says.
 #[test]
 fn a_start_from_a_volume_without_exec_is_refused_by_the_kernel() {
@@ -185,6 +227,7 @@ fn a_start_from_a_volume_without_exec_is_refused_by_the_kernel() {
         environment: vec![],
         volumes: vec![format!("{}:/opt/attune/agent:ro,noexec", machine.folder("agent").display())],
         command: vec![rootfs::AGENT.to_owned(), "--version".to_owned()],
+        memory: None,
     };
     let output = machine.podman.run(&container, "noexec");
     assert_eq!(output.status.code(), Some(126), "{}", shown(&output));

@@ -29,7 +29,7 @@ pub fn serve_if_first(program: &str) -> Option<ExitCode> {
 
 fn serve() -> anyhow::Result<Option<ExitCode>> {
     let signals = SigSet::all();
-    // before the child is there, so that none of its signals is missed; the standard library gives the child an empty mask
+    // before the child is there, so that no signal is missed; the child empties its mask itself
     signals.thread_block()?;
     let mut arguments = std::env::args_os();
     let mut command = Command::new("/proc/self/exe");

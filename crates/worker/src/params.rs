@@ -19,11 +19,13 @@ pub enum Delivery {
 /// Why parameters cannot be handed over. Values never appear.
 #[derive(Debug, thiserror::Error)]
 pub enum ParameterError {
-    /// Neither variables nor dotenv lines can carry a NUL.
+    /// Neither variables nor shells can carry a NUL, and the strings of several languages end at it: what survives must
+    /// not depend on the way.
     #[error(
-        "parameter '{0}' contains a NUL character, which {1} cannot carry: use json on stdin or in a file"
+        "parameter '{0}' contains a NUL character, which most languages and no variable can carry: \
+         encode it, as in base64"
     )]
-    Nul(String, &'static str),
+    Nul(String),
     /// YAML could not be written.
     #[error("parameters cannot be written as YAML: {0}")]
     Yaml(String),
@@ -46,6 +48,9 @@ pub fn deliver(
     how: ParameterDelivery,
     format: ParameterFormat,
 ) -> Result<Delivery, ParameterError> {
+    if let Some((name, _)) = parameters.0.iter().find(|(_, value)| contains_nul(value)) {
+        return Err(ParameterError::Nul(name.clone()));
+    }
     Ok(match how {
         ParameterDelivery::Stdin => Delivery::Stdin(write(parameters, format)?),
         ParameterDelivery::File => Delivery::File(write(parameters, format)?),
@@ -61,10 +66,10 @@ fn write(parameters: &Parameters, format: ParameterFormat) -> Result<Vec<u8>, Pa
         }
         ParameterFormat::Dotenv => {
             let line = |(name, value): (&String, &Value)| {
-                let value = plain_text(name, value, "dotenv")?.replace('\'', r"'\''");
-                Ok(format!("{}='{value}'\n", name.replace('-', "_")))
+                let value = plain_text(value).replace('\'', r"'\''");
+                format!("{}='{value}'\n", name.replace('-', "_"))
             };
-            parameters.0.iter().map(line).collect::<Result<String, ParameterError>>()?
+            parameters.0.iter().map(line).collect()
         }
     };
     Ok(text.into_bytes())
@@ -74,7 +79,7 @@ fn variables(parameters: &Parameters) -> Result<Vec<(OsString, OsString)>, Param
     let mut variables = Vec::with_capacity(parameters.0.len());
     for (name, value) in &parameters.0 {
         let variable = format!("ATTUNE_ACTION_{}", name.to_uppercase().replace('-', "_"));
-        let value = plain_text(name, value, "an environment variable")?;
+        let value = plain_text(value);
         if variable.len() + value.len() + 2 > MAX_VARIABLE_BYTES {
             return Err(ParameterError::VariableTooLarge(name.clone()));
         }
@@ -84,12 +89,20 @@ fn variables(parameters: &Parameters) -> Result<Vec<(OsString, OsString)>, Param
 }
 
 /// Texts as they are, everything else as JSON.
-fn plain_text(name: &str, value: &Value, carrier: &'static str) -> Result<String, ParameterError> {
-    let text = match value {
+fn plain_text(value: &Value) -> String {
+    match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
-    };
-    if text.contains('\0') { Err(ParameterError::Nul(name.to_owned(), carrier)) } else { Ok(text) }
+    }
+}
+
+fn contains_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(contains_nul),
+        Value::Object(map) => map.iter().any(|(name, value)| name.contains('\0') || contains_nul(value)),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -153,8 +166,7 @@ mod tests {
     #[test]
     fn what_cannot_be_carried_is_refused_without_showing_it() {
         let told: Vec<String> = [
-            deliver(&parameters(json!({"a": "s3cret\0"})), ParameterDelivery::Env, ParameterFormat::Json),
-            deliver(&parameters(json!({"a": "s3cret\0"})), ParameterDelivery::Stdin, ParameterFormat::Dotenv),
+            deliver(&parameters(json!({"a": ["s3cret\0"]})), ParameterDelivery::Stdin, ParameterFormat::Json),
             deliver(
                 &parameters(json!({"a": "s".repeat(200_000)})),
                 ParameterDelivery::Env,
@@ -165,8 +177,7 @@ mod tests {
         .map(|result| result.unwrap_err().to_string())
         .collect();
         insta::assert_snapshot!(told.join("\n"), @"
-        parameter 'a' contains a NUL character, which an environment variable cannot carry: use json on stdin or in a file
-        parameter 'a' contains a NUL character, which dotenv cannot carry: use json on stdin or in a file
+        parameter 'a' contains a NUL character, which most languages and no variable can carry: encode it, as in base64
         parameter 'a' is larger than the 128 KiB that an environment variable can carry: use stdin or a file
         ");
     }

@@ -47,6 +47,8 @@ impl Supervised {
         ours.set_nonblocking(true)?;
         let mut command = Command::new(spec.supervisor.path());
         command
+            // what the list of processes shows
+            .arg0("attune")
             .arg(ARGUMENT)
             .arg(&spec.title)
             .env_clear()

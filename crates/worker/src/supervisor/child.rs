@@ -76,7 +76,7 @@ pub(super) fn become_action(
     }
 }
 
-/// Undoes `nohup` and its like: what is ignored would stay ignored (execve(2)). The standard library empties the mask.
+/// Undoes `nohup` and its like: what is ignored would stay ignored (execve(2)). The mask is empty since the supervisor started.
 #[expect(unsafe_code, reason = "setting a signal's disposition")]
 fn default_signals() {
     for signal in 1..=LAST_SIGNAL {

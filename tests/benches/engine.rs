@@ -1,0 +1,188 @@
+//! What running a process through Attune costs, and what its output costs. Every baseline is of the same run.
+//!
+//! Prints a table and one line of JSON for each measurement.
+
+#![expect(clippy::print_stdout, reason = "a report")]
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use attune_tests::{binaries, service::Machine};
+use serde_json::json;
+
+const RUNS: usize = 200;
+const BATCH: usize = 400;
+const SCRIPT: &str = "exit 0";
+
+/// A single line of ten gigabytes.
+const OUTPUT_BYTES: u64 = 10_000_000_000;
+
+fn bare() -> Duration {
+    let start = Instant::now();
+    let status = Command::new("/bin/sh").args(["-c", SCRIPT]).env_clear().status().expect("there is a shell");
+    assert!(status.success());
+    start.elapsed()
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+    sorted[(sorted.len() - 1) * percent / 100].as_secs_f64() * 1000.0
+}
+
+async fn through_attune(machine: &Machine) -> Duration {
+    let start = Instant::now();
+    let id = machine.submit("nothing", json!({})).await;
+    machine.ended(id).await;
+    start.elapsed()
+}
+
+/// From the submission to the recorded end, against spawning and waiting.
+async fn one_by_one(machine: &Machine) {
+    through_attune(machine).await;
+    let (mut bares, mut attunes) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        bares.push(bare());
+        attunes.push(through_attune(machine).await);
+    }
+    bares.sort();
+    attunes.sort();
+    println!("one execution, submitted to ended, {RUNS} runs each, milliseconds");
+    println!("{:14}{:>8}{:>8}", "", "p50", "p95");
+    for (name, times) in [("bare spawn", &bares), ("attune, SQLite", &attunes)] {
+        println!("{name:14}{:8.2}{:8.2}", percentile(times, 50), percentile(times, 95));
+    }
+    let ratio = |percent| percentile(&attunes, percent) / percentile(&bares, percent);
+    println!("{:14}{:8.1}{:8.1}", "ratio", ratio(50), ratio(95));
+    println!(
+        "{}",
+        json!({
+            "benchmark": "one_execution", "runs": RUNS, "unit": "ms",
+            "bare": {"p50": percentile(&bares, 50), "p95": percentile(&bares, 95)},
+            "attune": {"p50": percentile(&attunes, 50), "p95": percentile(&attunes, 95)},
+            "ratio": {"p50": ratio(50), "p95": ratio(95)},
+        })
+    );
+}
+
+/// Many queued executions, against a loop that spawns.
+async fn throughput(machine: &Machine) {
+    let start = Instant::now();
+    for _ in 0..BATCH {
+        bare();
+    }
+    let loop_rate = BATCH as f64 / start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    let mut ids = Vec::with_capacity(BATCH);
+    for _ in 0..BATCH {
+        ids.push(machine.submit("nothing", json!({})).await);
+    }
+    for id in ids {
+        machine.ended(id).await;
+    }
+    let rate = BATCH as f64 / start.elapsed().as_secs_f64();
+    println!(
+        "\n{BATCH} executions: {rate:.0} per second, a spawn loop {loop_rate:.0}: {:.2}",
+        rate / loop_rate
+    );
+    println!(
+        "{}",
+        json!({"benchmark": "throughput", "unit": "1/s", "spawn_loop": loop_rate, "attune": rate, "ratio": rate / loop_rate})
+    );
+}
+
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A line of `/proc/<pid>/status`, in bytes.
+fn memory(pid: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with(name)).expect("the kernel tells");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+}
+
+/// Reads the same output as fast as a program can that does nothing with it.
+fn bare_output() -> Duration {
+    let start = Instant::now();
+    let mut child = Command::new("head")
+        .args(["-c", &OUTPUT_BYTES.to_string(), "/dev/zero"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("there is head");
+    let mut buffer = vec![0; 64 * 1024];
+    let mut pipe = child.stdout.take().expect("it is piped");
+    while pipe.read(&mut buffer).is_ok_and(|length| length > 0) {}
+    child.wait().expect("it ends");
+    start.elapsed()
+}
+
+/// A line of ten gigabytes through the real agent: its speed, and the agent's memory.
+async fn output(machine: &Machine) -> io::Result<()> {
+    let bare = bare_output();
+    let folder = tempfile::tempdir()?;
+    let log = File::create(folder.path().join("log"))?;
+    let agent = Killed(
+        Command::new(binaries::path("attune-agent"))
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("ATTUNE_WORKER_RUNTIMES", "shell")
+            .env("ATTUNE__DATABASE__URL", machine.url())
+            .env("ATTUNE__WORKER__CACHE_DIR", folder.path().join("cache"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()?,
+    );
+    let first = machine.submit("nothing", json!({})).await;
+    machine.ended(first).await;
+    let (pid, mb) = (agent.0.id(), 1e6);
+    let idle = memory(pid, "VmRSS");
+    let start = Instant::now();
+    let id = machine.submit("loud", json!({})).await;
+    let ended = machine.ended(id).await;
+    let through = start.elapsed();
+    let outcome = ended.outcome.expect("it has ended");
+    assert_eq!(outcome.exit_code, Some(0), "{outcome:?}");
+    assert!(outcome.log_bytes_dropped > OUTPUT_BYTES / 2, "the log has a limit");
+    let (peak, rate) = (memory(pid, "VmHWM"), |time: Duration| OUTPUT_BYTES as f64 / mb / time.as_secs_f64());
+    println!(
+        "\none line of {OUTPUT_BYTES} bytes: {:.0} MB/s, without Attune {:.0} MB/s",
+        rate(through),
+        rate(bare)
+    );
+    println!("memory of the agent: idle {:.1} MB, at most {:.1} MB", idle as f64 / mb, peak as f64 / mb);
+    println!(
+        "{}",
+        json!({
+            "benchmark": "output", "bytes": OUTPUT_BYTES, "unit": "MB/s", "bare": rate(bare), "attune": rate(through),
+            "ratio": rate(through) / rate(bare), "idle_bytes": idle, "peak_bytes": peak,
+            "memory_ratio": peak as f64 / idle as f64,
+        })
+    );
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let machine = Machine::new().await;
+    machine
+        .push(&[
+            ("nothing", "", SCRIPT),
+            ("loud", "timeout: 3600\n", &format!("exec head -c {OUTPUT_BYTES} /dev/zero")),
+        ])
+        .await;
+    let worker = machine.start(machine.settings()).await;
+    one_by_one(&machine).await;
+    throughput(&machine).await;
+    worker.stop.drain();
+    worker.stopped().await;
+    output(&machine).await
+}

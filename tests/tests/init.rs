@@ -1,0 +1,174 @@
+//! `attune-agent` as the first process of a container, made with bubblewrap.
+
+use std::{
+    fs::{self, File},
+    os::unix::process::ExitStatusExt,
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+};
+
+use attune_tests::{binaries, dev::wait_for, service::Machine};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use tempfile::TempDir;
+
+/// A container whose first process is an agent. Dropping it kills it.
+struct Container {
+    folder: TempDir,
+    bwrap: Child,
+}
+
+impl Container {
+    fn start(machine: &Machine) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let log = File::create(folder.path().join("log")).unwrap();
+        let bwrap = bwrap(&[machine.folder(), folder.path()])
+            .arg(binaries::path("attune-agent"))
+            .env("ATTUNE_WORKER_RUNTIMES", "shell")
+            .env("ATTUNE_WORKER_NAME", "first")
+            .env("ATTUNE__DATABASE__URL", machine.url())
+            .env("ATTUNE__WORKER__CACHE_DIR", folder.path().join("cache"))
+            .env("ATTUNE__WORKER__KILL_GRACE", "500ms")
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .expect("bwrap can be started: it is in Debian's bubblewrap");
+        let container = Self { folder, bwrap };
+        wait_for("the agent to register", || container.log().contains("registered"));
+        container
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// The container's first process, and its only child, which does the work.
+    fn first_and_worker(&self) -> (i32, i32) {
+        let [first] = children(self.bwrap.id().cast_signed())[..] else { panic!("one first process") };
+        let workers = children(first);
+        assert_eq!(workers.len(), 1, "{workers:?}");
+        (first, workers[0])
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_for("the container to end", || {
+            status = self.bwrap.try_wait().unwrap();
+            status.is_some()
+        });
+        status.expect("it has ended")
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        let _ = self.bwrap.kill();
+        let _ = self.bwrap.wait();
+    }
+}
+
+fn bwrap(writable: &[&Path]) -> Command {
+    let mut command = Command::new("bwrap");
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .args(["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--unshare-pid", "--as-pid-1"])
+        .args(["--die-with-parent"])
+        .stdin(Stdio::null());
+    for folder in writable {
+        command.arg("--bind").arg(folder).arg(folder);
+    }
+    command
+}
+
+fn stat(pid: i32) -> Option<(String, i32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
+}
+
+/// Children of a process, zombies included.
+fn children(parent: i32) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|(_, of)| of == parent)).collect()
+}
+
+fn signal(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+}
+
+async fn machine() -> Machine {
+    let machine = Machine::new().await;
+    machine
+        .push(&[
+            ("quick", "", "echo done"),
+            ("waits", "", "echo started; trap 'echo told; exit 9' TERM; while :; do sleep 0.02; done"),
+            ("orphans", "", "setsid sleep 303.03 & echo started; sleep 303.03"),
+        ])
+        .await;
+    machine
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_works_and_stops_in_order() {
+    let machine = machine().await;
+    let mut container = Container::start(&machine);
+    let id = machine.submit("quick", json!({})).await;
+    assert_eq!(machine.ended(id).await.outcome.unwrap().exit_code, Some(0));
+    let (first, _) = container.first_and_worker();
+    signal(first, Signal::TERM);
+    assert_eq!(container.wait().code(), Some(0), "{}", container.log());
+    assert!(container.log().contains("stopped"), "{}", container.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_signal_reaches_the_worker() {
+    let machine = machine().await;
+    let mut container = Container::start(&machine);
+    let id = machine.submit("waits", json!({})).await;
+    machine.logged(id, 1, "started").await;
+    let (first, _) = container.first_and_worker();
+    // the first drains, the second cancels
+    signal(first, Signal::INT);
+    wait_for("it to drain", || container.log().contains("stopping:"));
+    signal(first, Signal::TERM);
+    assert_eq!(container.wait().code(), Some(0), "{}", container.log());
+    assert!(machine.log(id, 1).await.contains("told"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orphans_are_reaped() {
+    let machine = machine().await;
+    let container = Container::start(&machine);
+    let id = machine.submit("orphans", json!({})).await;
+    machine.logged(id, 1, "started").await;
+    let (first, worker) = container.first_and_worker();
+    let [supervisor] = children(worker)[..] else { panic!("one supervisor") };
+    signal(supervisor, Signal::KILL);
+    machine.ended(id).await;
+    // whatever came to the first process is gone, and no zombie is left of it
+    wait_for("the worker to be alone", || children(first) == [worker]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_killed_takes_the_container_with_it() {
+    let machine = machine().await;
+    let mut container = Container::start(&machine);
+    let id = machine.submit("orphans", json!({})).await;
+    machine.logged(id, 1, "started").await;
+    let (_, worker) = container.first_and_worker();
+    signal(worker, Signal::KILL);
+    let status = container.wait();
+    assert_eq!(status.code(), Some(137), "as shells tell of SIGKILL; signal {:?}", status.signal());
+}
+
+#[test]
+fn the_exit_status_is_the_workers_own() {
+    for (arguments, expected) in
+        [(["--version"].as_slice(), 0), (&["--nonsense"], 2), (&["--config", "/nonexistent"], 1)]
+    {
+        let output = bwrap(&[]).arg(binaries::path("attune-agent")).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(expected), "{arguments:?}: {output:?}");
+    }
+}

@@ -1,0 +1,139 @@
+//! Parameters on their way through real interpreters: whatever the delivery, the format and the language, every byte survives.
+
+use std::{fs, path::Path};
+
+use attune_common::model::ExecutionStatus;
+use attune_tests::{
+    binaries::workspace,
+    service::{Machine, runtimes},
+};
+use serde_json::{Value, json};
+
+/// Every built-in runtime with its script in the fixture `echo`.
+const SCRIPTS: [(&str, &str); 8] = [
+    ("shell", "shell.sh"),
+    ("python", "python.py"),
+    ("node", "node.js"),
+    ("ruby", "ruby.rb"),
+    ("go", "go.go"),
+    ("java", "Echo.java"),
+    ("r", "r.R"),
+    ("perl", "perl.pl"),
+];
+
+const FORMATS: [&str; 3] = ["json", "dotenv", "yaml"];
+
+/// What trips up programs that pass values through shells, templates or encodings.
+const VALUE: &str = "it's \"quoted\" \\ `id` $HOME $(id) %s\ttab\r\n\n  two lines, Grüße, 漢字, 𝄞 🦀 \u{7f}\u{1b}[0m -n --help # end ";
+
+/// The fixture, with an action for every runtime, delivery and format.
+fn write_pack(folder: &Path) {
+    let fixture = workspace().join("tests/fixtures/echo");
+    fs::create_dir_all(folder.join("actions")).unwrap();
+    fs::copy(fixture.join("pack.yaml"), folder.join("pack.yaml")).unwrap();
+    for (runtime, script) in SCRIPTS {
+        fs::copy(fixture.join("actions").join(script), folder.join("actions").join(script)).unwrap();
+        for (name, delivery, format) in deliveries() {
+            let manifest = format!(
+                "ref: echo.{runtime}_{name}\nrunner_type: {runtime}\nentry_point: {script}\n\
+                 parameter_delivery: {delivery}\nparameter_format: {format}\nmax_attempts: 1\n\
+                 parameters: {{value: {{type: string}}, list: {{type: array}}, none: {{}}}}\n"
+            );
+            fs::write(folder.join(format!("actions/{runtime}_{name}.yaml")), manifest).unwrap();
+        }
+    }
+}
+
+/// Name, delivery and format; as variables the format does not matter.
+fn deliveries() -> Vec<(String, &'static str, &'static str)> {
+    let mut all = vec![("env".to_owned(), "env", "json")];
+    for delivery in ["stdin", "file"] {
+        all.extend(FORMATS.map(|format| (format!("{delivery}_{format}"), delivery, format)));
+    }
+    all
+}
+
+#[tokio::test]
+async fn every_value_survives_every_way_into_every_language() {
+    let machine = Machine::new().await;
+    let pack = tempfile::tempdir().unwrap();
+    write_pack(pack.path());
+    machine.push_folder(pack.path()).await;
+    let names: Vec<&str> = SCRIPTS.iter().map(|(runtime, _)| *runtime).collect();
+    let worker = machine.start_with(machine.settings(), runtimes(&names.join(",")).await);
+    let given = json!({"value": VALUE, "list": [1, "zwei", {"drei": null}], "none": null});
+    let mut submitted = Vec::new();
+    for (runtime, _) in SCRIPTS {
+        for (name, delivery, format) in deliveries() {
+            let action = format!("echo.{runtime}_{name}");
+            submitted.push((machine.submit_action(&action, given.clone()).await, action, delivery, format));
+        }
+    }
+    for (id, action, delivery, format) in submitted {
+        let ended = machine.ended(id).await;
+        let echoed = machine.log(id, 1).await;
+        assert_eq!(ended.status, ExecutionStatus::Succeeded, "{action}: {:?}: {echoed}", ended.outcome);
+        match (delivery, format) {
+            ("env", _) => assert_eq!(echoed, VALUE, "{action}"),
+            (_, "json") => assert_eq!(serde_json::from_str::<Value>(&echoed).unwrap(), given, "{action}"),
+            (_, "yaml") => {
+                let read: Value = attune_common::yaml::parse(&echoed).unwrap();
+                assert_eq!(read, given, "{action}");
+            }
+            _ => {
+                let value = VALUE.replace('\'', r"'\''");
+                let expected =
+                    format!("list='[1,\"zwei\",{{\"drei\":null}}]'\nnone='null'\nvalue='{value}'\n");
+                assert_eq!(echoed, expected, "{action}");
+            }
+        }
+    }
+    worker.stop.drain();
+    worker.stopped().await;
+}
+
+#[tokio::test]
+async fn a_shell_reads_dotenv_lines_as_they_were_meant() {
+    let machine = Machine::new().await;
+    let manifest = "parameter_format: dotenv\nparameters: {value: {type: string}}\n";
+    machine.push(&[("source", manifest, "eval \"$(cat)\"; printf '%s' \"$value\"")]).await;
+    let worker = machine.start(machine.settings()).await;
+    let id = machine.submit("source", json!({"value": VALUE})).await;
+    machine.ended(id).await;
+    assert_eq!(machine.log(id, 1).await, VALUE);
+    worker.stop.drain();
+    worker.stopped().await;
+}
+
+#[tokio::test]
+async fn a_nul_is_refused_whatever_the_way() {
+    let machine = Machine::new().await;
+    let parameters = "parameters: {value: {}}\n";
+    let ways = deliveries();
+    let manifests: Vec<(String, String)> = ways
+        .iter()
+        .map(|(name, delivery, format)| {
+            (
+                name.clone(),
+                format!("parameter_delivery: {delivery}\nparameter_format: {format}\n{parameters}"),
+            )
+        })
+        .collect();
+    let actions: Vec<(&str, &str, &str)> =
+        manifests.iter().map(|(name, manifest)| (name.as_str(), manifest.as_str(), "cat")).collect();
+    machine.push(&actions).await;
+    let worker = machine.start(machine.settings()).await;
+    let mut told = Vec::new();
+    for (name, ..) in &ways {
+        for value in [json!("a\0b"), json!(["x", {"deep": "\0"}]), json!({"a\0": 1})] {
+            let id = machine.submit(name, json!({"value": value})).await;
+            let ended = machine.ended(id).await;
+            assert_eq!(ended.status, ExecutionStatus::Failed, "{name}");
+            told.push(ended.outcome.unwrap().error.unwrap());
+        }
+    }
+    told.dedup();
+    insta::assert_snapshot!(told.join("\n"), @"parameter 'value' contains a NUL character, which most languages and no variable can carry: encode it, as in base64");
+    worker.stop.drain();
+    worker.stopped().await;
+}
