@@ -71,7 +71,12 @@ impl Machine {
     pub async fn push(&self, actions: &[(&str, &str, &str)]) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         write_pack(folder.path(), actions);
-        let (archive, loaded) = pack::read_folder(folder.path()).expect("a good pack");
+        self.push_folder(folder.path()).await;
+    }
+
+    /// Pushes a pack that lies in a folder.
+    pub async fn push_folder(&self, folder: &Path) {
+        let (archive, loaded) = pack::read_folder(folder).expect("a good pack");
         let new = NewPack {
             r#ref: loaded.r#ref,
             version: loaded.version,
@@ -120,9 +125,15 @@ impl Machine {
 
     /// Starts a worker that has `/bin/sh` and nothing else.
     pub async fn start(&self, settings: WorkerSettings) -> RunningWorker {
+        self.start_with(settings, shell().await)
+    }
+
+    /// Starts a worker that has these runtimes.
+    #[must_use]
+    pub fn start_with(&self, settings: WorkerSettings, detection: Detection) -> RunningWorker {
         let (stop, signal) = StopSignal::manual();
         let (store, doorbell, health) = (self.store.clone(), self.doorbell.clone(), Health::default());
-        let service = WorkerService::new(store, doorbell, settings, shell().await, health.clone());
+        let service = WorkerService::new(store, doorbell, settings, detection, health.clone());
         RunningWorker { stop, health, task: tokio::spawn(service.run(signal)) }
     }
 
@@ -171,6 +182,30 @@ impl Machine {
         files.iter().flat_map(|file| std::fs::read(file).unwrap_or_default()).collect()
     }
 
+    /// The folder in which everything of the machine lies.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What the store is opened with, by programs beside this one.
+    #[must_use]
+    pub fn database_url(&self) -> String {
+        format!("sqlite://{}", self.folder.path().join("attune.db").display())
+    }
+
+    /// What workers keep of a kind, `packs` or `environments`: the names in their cache that are visible to them.
+    #[must_use]
+    pub fn kept(&self, kind: &str) -> Vec<String> {
+        let folder = self.folder.path().join("cache").join(kind);
+        let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.retain(|name| !name.contains('.'));
+        names.sort();
+        names
+    }
+
     /// Folders of attempts that are still there.
     #[must_use]
     pub fn leftover_workspaces(&self) -> usize {
@@ -196,6 +231,13 @@ fn write_pack(folder: &Path, actions: &[(&str, &str, &str)]) {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         std::fs::set_permissions(folder.join(format!("actions/{name}.sh")), mode).expect("it is ours");
     }
+}
+
+/// The installed interpreters of these runtimes.
+pub async fn runtimes(names: &str) -> Detection {
+    let only = runtime_detect::Selection::parse(names, "the test");
+    let options = runtime_detect::Options { only, ..runtime_detect::Options::from_env() };
+    runtime_detect::detect(&options).await.expect("they are installed: see tests/run")
 }
 
 async fn shell() -> Detection {
