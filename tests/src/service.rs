@@ -193,6 +193,18 @@ impl Machine {
         self.folder.path()
     }
 
+    /// What workers keep of a kind, `packs` or `environments`: the names in their cache that are visible to them.
+    #[must_use]
+    pub fn kept(&self, kind: &str) -> Vec<String> {
+        let folder = self.folder.path().join("cache").join(kind);
+        let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+        names.retain(|name| !name.contains('.'));
+        names.sort();
+        names
+    }
+
     /// Folders of attempts that are still there.
     #[must_use]
     pub fn leftover_workspaces(&self) -> usize {

@@ -83,11 +83,16 @@ pub struct Worker {
     pub kill_grace: Duration,
     /// Where packs are unpacked and language caches live.
     pub cache_dir: PathBuf,
+    /// How long unpacked packs and environments stay after their last use.
+    #[serde(deserialize_with = "layers::duration")]
+    pub environment_max_age: Duration,
+    /// What environments may take on the disk, in bytes.
+    pub environment_max_bytes: u64,
     /// Largest stored log of an attempt, in bytes.
     pub max_log_bytes: u64,
     /// Largest standard output from which a result is read, in bytes.
     pub max_result_bytes: u64,
-    /// Names of environment variables that actions inherit.
+    /// Names of environment variables that actions and installers inherit.
     pub pass_environment: Vec<String>,
     /// User that actions run as, by number: `uid` or `uid:gid`.
     pub run_as: Option<String>,

@@ -1,4 +1,4 @@
-//! What the system is about: packs and their actions, executions, workers.
+//! What the system is about: packs, their actions and recipes, executions, workers.
 
 pub mod action;
 pub mod execution;
@@ -7,6 +7,7 @@ pub mod log;
 pub mod output_schema;
 pub mod pack;
 pub mod parameters;
+pub mod recipe;
 pub mod runtime;
 pub mod worker;
 
@@ -17,4 +18,5 @@ pub use log::{LogChunk, LogStream};
 pub use output_schema::{OutputFault, check_output};
 pub use pack::Pack;
 pub use parameters::{ParameterSchema, Parameters};
+pub use recipe::{Places, Recipe, Template};
 pub use worker::{Capabilities, Worker, WorkerKind, WorkerStatus};

@@ -1,10 +1,11 @@
 //! Packs as files: manifests and archives.
 //!
 //! An archive is a tar file compressed with zstd, and its SHA-256 is its name everywhere. The same folder always gives the
-//! same archive: entries are sorted and carry no times and no owners. [`manifest`] gives the files their meaning.
+//! same archive: entries are sorted and carry no times and no owners. [`manifest`] and [`recipe`] give the files their meaning.
 
 pub mod archive;
 pub mod manifest;
+pub mod recipe;
 mod unpack;
 
 use std::path::{Path, PathBuf};

@@ -208,3 +208,57 @@ fn the_example_pack_loads_without_warnings() {
     let expected = ["go", "group", "java", "node", "perl", "python", "r", "ruby", "shell"];
     assert_eq!(runtimes.into_iter().collect::<Vec<_>>(), expected);
 }
+
+/// A pack of one shell action, and recipes: each a file name and a text.
+fn with_recipes(recipes: &[(&str, &str)]) -> Vec<u8> {
+    let pack = pack_yaml()
+        .file("actions/run.sh", "")
+        .file("actions/a.yaml", "ref: p.a\nrunner_type: shell\nentry_point: run.sh\n")
+        .file("lua.lock", "inspect 3.1\n")
+        .file("vendor/inspect.lua", "return {}\n");
+    recipes.iter().fold(pack, |pack, (name, text)| pack.file(&format!("runtimes/{name}"), text)).compressed()
+}
+
+#[test]
+fn bad_recipes_name_the_file_and_the_fault() {
+    let cases: Vec<Vec<(&str, &str)>> = vec![
+        vec![("lua.yaml", "lock_files: [lua.lock]\ninstall: [make]\n")],
+        vec![("lua.yaml", "name: lua\nlock_files: []\ninstall: [make]\n")],
+        vec![("lua.yaml", "name: lua\nlock_files: [lua.lock]\n")],
+        vec![("lua.yaml", "name: lua\nlock_files: [other.lock]\ninstall: [make]\n")],
+        vec![("lua.yaml", "name: lua\nlock_files: [../lua.lock]\ninstall: [make]\n")],
+        vec![("lua.yaml", "name: lua\nlock_files: [/etc/passwd]\ninstall: [make]\n")],
+        vec![("lua.yaml", "name: lua\nlock_files: [lua.lock]\ninstall: [\"make {pack}\"]\n")],
+        vec![("lua.yaml", "name: lua\nlock_files: [lua.lock]\ninstall: [[make, \"{env_dir\"]]\n")],
+        vec![("lua.yaml", "name: lua\nlock_files: [lua.lock]\ninstall: [\"make 'x\"]\n")],
+        vec![("lua.yaml", "name: lua\nlock_files: [lua.lock]\ninstall: [[]]\n")],
+        vec![("lua.yaml", "name: lua\nlock_files: [lua.lock]\ninstall: [make]\nvariables: {\"A=B\": x}\n")],
+        vec![("n.yaml", "name: native\nlock_files: [lua.lock]\ninstall: [make]\n")],
+        vec![("x.yaml", "name: a b\nlock_files: [lua.lock]\ninstall: [make]\n")],
+        vec![
+            ("py.yaml", "name: py\nlock_files: [lua.lock]\ninstall: [make]\n"),
+            ("python.yml", "name: Python3\nlock_files: [lua.lock]\ninstall: [make]\n"),
+        ],
+    ];
+    let told: Vec<String> = cases
+        .into_iter()
+        .map(|case| pack::read_archive(&with_recipes(&case)).unwrap_err().to_string())
+        .collect();
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
+fn a_recipe_is_found_by_any_name_of_its_runtime() {
+    let text = "name: NodeJS\nlock_files: [lua.lock, vendor]\ncreate:\n  - mkdir '{env_dir}/a b'\n  - [cp, '{pack_dir}/x', \
+                '{{}}']\ninstalls: [x]\n";
+    let archive = with_recipes(&[("node.yaml", text)]);
+    let loaded = pack::read_archive(&archive).unwrap();
+    assert_eq!(
+        loaded.warnings,
+        ["runtimes/node.yaml: unknown key 'installs' is ignored; is 'install' meant?"]
+    );
+    let unpacked = unpack(&archive).unwrap();
+    assert_eq!(pack::recipe::find(unpacked.path(), "python").unwrap(), None);
+    let recipe = pack::recipe::find(unpacked.path(), "node").unwrap().unwrap();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&recipe).unwrap());
+}

@@ -1,6 +1,6 @@
 //! One execution, from its claim to its outcome.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use attune_common::{
@@ -8,10 +8,14 @@ use attune_common::{
     store::{Fence, NewLogChunk, Store, StoreError},
 };
 use rustix::process::Signal;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    environment::{Bounds, Environments, Prepared, Wanted, ahead, tidy},
     health::{Metrics, metrics::Operation},
     interpreter,
     log_writer::LogWriter,
@@ -20,8 +24,9 @@ use crate::{
     params::{self, Delivery},
     process::{self, EndReason, Limits, ProcessSpec},
     redact::Redactor,
-    runtime_detect::{Detection, Interpreter},
+    runtime_detect::{Detection, Interpreter, Runtime},
     settings::ExecutionSettings,
+    stop,
     verdict::{self, Attempt, Verdict},
     workspace::Workspace,
 };
@@ -34,7 +39,8 @@ const OUTPUT_BACKLOG: usize = 16;
 pub struct Executor {
     store: Arc<dyn Store>,
     worker: WorkerId,
-    packs: Arc<PackCache>,
+    packs: PackCache,
+    environments: Environments,
     detection: Arc<Detection>,
     settings: Arc<ExecutionSettings>,
     metrics: Arc<Metrics>,
@@ -49,14 +55,26 @@ impl Executor {
         settings: ExecutionSettings,
         metrics: Arc<Metrics>,
     ) -> Self {
+        let settings = Arc::new(settings);
         Self {
-            packs: Arc::new(PackCache::new(settings.cache_dir.join("packs"))),
+            packs: PackCache::new(settings.cache_dir.join("packs")),
+            environments: Environments::new(settings.clone()),
             detection: Arc::new(detection),
-            settings: Arc::new(settings),
+            settings,
             store,
             worker,
             metrics,
         }
+    }
+
+    /// Prepares what all current packs need, before anything runs.
+    pub async fn prepare_ahead(&self, stop: &stop::StopSignal) {
+        ahead::prepare(&self.store, &self.packs, &self.environments, &self.detection, stop).await;
+    }
+
+    /// Keeps the caches tidy. Never returns.
+    pub fn tidy(&self) -> impl Future<Output = ()> + use<> {
+        tidy::regularly(self.packs.clone(), self.environments.clone())
     }
 
     /// Runs a claimed execution and records its outcome. `end` carries the reason to end it early.
@@ -110,15 +128,13 @@ impl Executor {
             .await
             .context("cannot prepare the pack")?;
         let workspace = Workspace::create(&self.settings)?;
-        let (interpreter, spec) = self.command(&execution, &pack, &workspace)?;
-        let limits = Limits {
-            timeout: action.timeout().unwrap_or(self.settings.default_timeout),
-            stop_signal: signal_number(action.stop_signal),
-            kill_grace: self.settings.kill_grace,
-        };
-        let program = spec.command.first().cloned().unwrap_or_default();
+        let chosen = self.interpreter(&execution)?;
+        let interpreter = chosen.map(|(_, interpreter)| interpreter);
+        let timeout = action.timeout().unwrap_or(self.settings.default_timeout);
 
         let (sender, receiver) = mpsc::channel(OUTPUT_BACKLOG);
+        let bounds =
+            Bounds { deadline: Instant::now() + timeout, output: sender.clone(), end: end.subscribe() };
         let log = LogWriter::new(
             self.store.clone(),
             fence,
@@ -129,38 +145,66 @@ impl Executor {
             self.metrics.clone(),
         );
         let log = tokio::spawn(log.collect(receiver));
-        let ending = process::run(spec, limits, sender, end.subscribe())
-            .await
-            .with_context(|| format!("cannot start {}", program.display()))?;
+        let wanted = Wanted {
+            pack: pack.path(),
+            digest: &execution.pack_digest,
+            runtime: &action.runner_type,
+            interpreter,
+        };
+        let prepared = self.environments.prepare(wanted, &bounds).await;
+        let limits = Limits {
+            timeout: bounds.left(),
+            stop_signal: signal_number(action.stop_signal),
+            kill_grace: self.settings.kill_grace,
+        };
+        drop(bounds);
+        let ending = match prepared {
+            Ok(prepared) => {
+                let spec = self.command(&execution, chosen, &prepared, &workspace)?;
+                let program = spec.command.first().cloned().unwrap_or_default();
+                let running = process::run(spec, limits, sender, end.subscribe()).await;
+                Ok(running.with_context(|| format!("cannot start {}", program.display()))?)
+            }
+            Err(error) => {
+                drop(sender);
+                Err(error)
+            }
+        };
         let log = log.await.context("collecting the output was interrupted")?;
+        let interpreter = interpreter.map(described);
         // removing a large folder blocks, and so does reading a large result; nothing of an execution outlives its end
         tokio::task::spawn_blocking(move || {
             drop(workspace);
-            verdict::judge(&execution, ending, log, limits.timeout, interpreter, &redactor)
+            match ending {
+                Ok(ending) => verdict::judge(&execution, ending, log, timeout, interpreter, &redactor),
+                Err(reason) => verdict::unprepared(&execution, reason, log, timeout, interpreter, &redactor),
+            }
         })
         .await
         .context("judging what came of it was interrupted")
     }
 
+    /// What runs the action; nothing for one that runs by itself.
+    fn interpreter(&self, execution: &Execution) -> anyhow::Result<Option<(&Runtime, &Interpreter)>> {
+        if execution.action.runner_type == runtime::NATIVE {
+            return Ok(None);
+        }
+        let chosen = interpreter::choose(&self.detection, &execution.requirement);
+        chosen
+            .map(Some)
+            .ok_or_else(|| anyhow!("this worker has no interpreter for '{}'", execution.requirement))
+    }
+
     fn command(
         &self,
         execution: &Execution,
-        pack: &Path,
+        chosen: Option<(&Runtime, &Interpreter)>,
+        prepared: &Prepared,
         workspace: &Workspace,
-    ) -> anyhow::Result<(Option<String>, ProcessSpec)> {
+    ) -> anyhow::Result<ProcessSpec> {
         let action = &execution.action;
-        let script = pack.join("actions").join(&action.entry_point);
-        let chosen =
-            if action.runner_type == runtime::NATIVE {
-                None
-            } else {
-                let chosen = interpreter::choose(&self.detection, &execution.requirement);
-                Some(chosen.ok_or_else(|| {
-                    anyhow!("this worker has no interpreter for '{}'", execution.requirement)
-                })?)
-            };
-        let interpreter = chosen.map(|(_, interpreter)| interpreter);
-        let mut environment = workspace.environment(execution, pack, interpreter, &self.settings);
+        let script = prepared.pack.join("actions").join(&action.entry_point);
+        let mut environment = workspace.environment(execution, prepared, &self.settings)?;
         let mut stdin = Vec::new();
         match params::deliver(&execution.parameters, action.parameter_delivery, action.parameter_format)? {
             Delivery::Stdin(bytes) => stdin = bytes,
@@ -170,11 +214,14 @@ impl Executor {
                     .push(("ATTUNE_PARAMETERS_FILE".into(), workspace.write_parameters(&bytes)?.into()));
             }
         }
-        let command = match chosen {
+        let mut command = match chosen {
             Some((runtime, interpreter)) => runtime.command(interpreter, &script),
             None => vec![script.into()],
         };
-        let spec = ProcessSpec {
+        if let Some(inside) = &prepared.interpreter {
+            command[0] = inside.into();
+        }
+        Ok(ProcessSpec {
             supervisor: self.settings.supervisor.clone(),
             title: format!("{} {}", action.r#ref, execution.id),
             command,
@@ -183,8 +230,7 @@ impl Executor {
             stdin,
             confinement: self.settings.confinement.clone(),
             workspace: Some(workspace.root().to_owned()),
-        };
-        Ok((interpreter.map(described), spec))
+        })
     }
 
     /// Records the outcome; tries again until the store has answered, or the lease is gone.

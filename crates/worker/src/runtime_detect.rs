@@ -196,6 +196,16 @@ pub async fn detect(options: &Options) -> Result<Detection, DetectError> {
     }
 }
 
+/// The dynamic loader that a program asks for, which tells its C library; `None` for static programs and scripts.
+pub(crate) fn loader_of(program: &Path) -> Option<PathBuf> {
+    use std::io::Read as _;
+    let mut file = std::fs::File::open(program).ok()?;
+    // an ELF header of either class (elf(5))
+    let mut head = [0; 64];
+    file.read_exact(&mut head).ok()?;
+    elf::loader(&head, &file)
+}
+
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

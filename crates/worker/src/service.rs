@@ -10,7 +10,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use anyhow::Context;
 use attune_common::{
     doorbell::{Doorbell, Wake},
-    model::{Capabilities, Execution, WorkerId},
+    model::{Capabilities, Execution, WorkerId, WorkerKind},
     requirement::Requirement,
     store::Store,
 };
@@ -98,6 +98,14 @@ impl WorkerService {
             Ok(folders) => tracing::info!(folders, "removed what a worker that was killed had left behind"),
             Err(error) => {
                 tracing::warn!(%error, "cannot remove what a worker that was killed had left behind");
+            }
+        }
+        // both aborted when this function returns, however it does
+        let _tidy = AbortOnDropHandle::new(tokio::spawn(self.executor.tidy()));
+        if self.settings.kind == WorkerKind::Worker {
+            self.executor.prepare_ahead(&stop).await;
+            if stop.stage() != Stage::Run {
+                return Ok(());
             }
         }
         registration::register(&self.store, self.id, &self.settings, &self.capabilities)

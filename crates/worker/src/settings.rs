@@ -1,12 +1,13 @@
 //! What the worker service needs to know, with every default filled in.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
 
 use anyhow::{Context, ensure};
 use attune_common::{config, model::WorkerKind};
 
 use crate::{
     confinement::{Confinement, ResourceLimits, RunAs},
+    environment::variables,
     supervisor::SupervisorProgram,
 };
 
@@ -51,11 +52,17 @@ pub struct ExecutionSettings {
     pub kill_grace: Duration,
     /// Where packs are unpacked, executions have their folders, and language caches live.
     pub cache_dir: PathBuf,
+    /// How long unpacked packs and environments stay after their last use.
+    pub environment_max_age: Duration,
+    /// What environments may take on the disk, in bytes.
+    pub environment_max_bytes: u64,
+    /// Where programs are looked for: the container's tools are on the worker's own search path.
+    pub search_path: OsString,
     /// Largest stored log of an attempt, in bytes.
     pub max_log_bytes: u64,
     /// Largest standard output from which a result is read, in bytes.
     pub max_result_bytes: usize,
-    /// Names of environment variables that actions inherit.
+    /// Names of environment variables that actions and installers inherit.
     pub pass_environment: Vec<String>,
     /// User and limits of actions.
     pub confinement: Confinement,
@@ -105,6 +112,9 @@ impl WorkerSettings {
                 default_timeout: config.default_timeout,
                 kill_grace: config.kill_grace,
                 cache_dir,
+                environment_max_age: config.environment_max_age,
+                environment_max_bytes: config.environment_max_bytes,
+                search_path: variables::inherited_path(),
                 max_log_bytes: config.max_log_bytes,
                 max_result_bytes: usize::try_from(config.max_result_bytes).unwrap_or(usize::MAX),
                 pass_environment: config.pass_environment.clone(),

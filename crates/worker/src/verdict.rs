@@ -8,6 +8,7 @@ use attune_common::{
 };
 
 use crate::{
+    environment::NotPrepared,
     log_writer::LogEnd,
     output::shortened,
     process::{EndReason, Ending, Status},
@@ -53,6 +54,33 @@ pub fn failed(error: String) -> Attempt {
 #[must_use]
 pub fn shown(error: &str, redactor: &Redactor) -> String {
     shortened(&redactor.text(error), MAX_ERROR)
+}
+
+/// What it means that an action could not even start.
+#[must_use]
+pub fn unprepared(
+    execution: &Execution,
+    reason: NotPrepared,
+    log: LogEnd,
+    timeout: Duration,
+    interpreter: Option<String>,
+    redactor: &Redactor,
+) -> Attempt {
+    match reason {
+        NotPrepared::Ended(ending) => {
+            let mut attempt = judge(execution, ending, log, timeout, interpreter, redactor);
+            // those of an installer would pass for the action's
+            (attempt.outcome.exit_code, attempt.outcome.signal) = (None, None);
+            attempt
+        }
+        NotPrepared::Failed(error) => {
+            let mut attempt = failed(shown(&format!("{error:#}"), redactor));
+            attempt.outcome.interpreter = interpreter;
+            attempt.outcome.log_bytes_dropped = log.dropped;
+            attempt.log = log.pending;
+            attempt
+        }
+    }
 }
 
 /// What an ending means.

@@ -11,10 +11,12 @@ use std::{
 use anyhow::Context;
 use attune_common::model::Execution;
 
-use crate::{confinement::RunAs, removal, runtime_detect::Interpreter, settings::ExecutionSettings};
-
-/// Where programs are looked for when the worker itself has no PATH.
-const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+use crate::{
+    confinement::RunAs,
+    environment::{Prepared, variables},
+    removal,
+    settings::ExecutionSettings,
+};
 
 /// Names the folder whose files are kept. Also marks everything that an attempt starts: no other has the same value.
 pub(crate) const ARTIFACTS_VARIABLE: &str = "ATTUNE_ARTIFACTS_DIR";
@@ -93,31 +95,38 @@ impl Workspace {
     }
 
     /// Every variable of the action but its parameters.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When a file that a variable names cannot be written.
     pub fn environment(
         &self,
         execution: &Execution,
-        pack: &Path,
-        interpreter: Option<&Interpreter>,
+        prepared: &Prepared,
         settings: &ExecutionSettings,
-    ) -> Vec<(OsString, OsString)> {
-        let mut variables: Vec<(OsString, OsString)> = vec![
-            ("PATH".into(), search_path(interpreter)),
+    ) -> anyhow::Result<Vec<(OsString, OsString)>> {
+        let mut all: Vec<(OsString, OsString)> = vec![
+            ("PATH".into(), variables::search_path(&prepared.path, &settings.search_path)),
             ("HOME".into(), self.folder("home").into()),
             ("TMPDIR".into(), self.folder("tmp").into()),
             ("LANG".into(), "C.UTF-8".into()),
             ("ATTUNE_EXEC_ID".into(), execution.id.to_string().into()),
             ("ATTUNE_ACTION".into(), execution.action.r#ref.to_string().into()),
             ("ATTUNE_PACK_REF".into(), execution.action.r#ref.pack().into()),
-            ("ATTUNE_PACK_DIR".into(), pack.into()),
+            ("ATTUNE_PACK_DIR".into(), prepared.pack.clone().into()),
             ("ATTUNE_ATTEMPT".into(), execution.attempt.to_string().into()),
             (ARTIFACTS_VARIABLE.into(), self.folder("artifacts").into()),
         ];
-        variables.extend(runtime_variables(&execution.action.runner_type, &settings.cache_dir));
-        variables.extend(
-            settings.pass_environment.iter().filter_map(|name| Some((name.into(), std::env::var_os(name)?))),
-        );
-        variables
+        all.extend(prepared.variables.iter().cloned());
+        if execution.action.runner_type == "go"
+            && let Some(text) = variables::go_workspace(&prepared.pack)
+        {
+            let file = self.folder("tmp").join("go.work");
+            fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+            self.hand_over(&file)?;
+            all.push(("GOWORK".into(), file.into()));
+        }
+        all.extend(variables::passed(settings));
+        Ok(all)
     }
 }
 
@@ -126,34 +135,5 @@ impl Drop for Workspace {
         if let Err(error) = removal::remove(&self.root) {
             tracing::warn!(folder = %self.root.display(), %error, "cannot remove what an action left");
         }
-    }
-}
-
-/// The worker's own PATH, because the container's tools are there, with the interpreter's folder in front: what belongs
-/// to an interpreter lies beside it.
-fn search_path(interpreter: Option<&Interpreter>) -> OsString {
-    let inherited =
-        std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into());
-    let own = interpreter.and_then(|one| one.path.parent()).map(Path::to_owned);
-    let folders = std::env::split_paths(&inherited).filter(|folder| folder.is_absolute());
-    let all: Vec<PathBuf> =
-        own.iter().cloned().chain(folders.filter(|folder| Some(folder) != own.as_ref())).collect();
-    std::env::join_paths(all).unwrap_or(inherited)
-}
-
-/// What a runtime needs to behave in a process that nobody watches: output as it comes, caches outside the pack.
-fn runtime_variables(runtime: &str, cache: &Path) -> Vec<(OsString, OsString)> {
-    let cached = |name: &str| cache.join(name).into_os_string();
-    match runtime {
-        "python" => {
-            vec![("PYTHONUNBUFFERED".into(), "1".into()), ("PYTHONDONTWRITEBYTECODE".into(), "1".into())]
-        }
-        // without a shared build cache every run would compile the standard library first
-        "go" => vec![
-            ("GOCACHE".into(), cached("go-build")),
-            ("GOMODCACHE".into(), cached("go-mod")),
-            ("GOTOOLCHAIN".into(), "local".into()),
-        ],
-        _ => Vec::new(),
     }
 }

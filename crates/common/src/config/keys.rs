@@ -67,6 +67,18 @@ pub const KEYS: &[Key] = &[
         "/var/cache/attune",
         "where packs are unpacked; language caches live there too",
     ),
+    key(
+        "worker.environment_max_age",
+        Kind::Duration,
+        "30days",
+        "how long unpacked packs and environments stay after their last use",
+    ),
+    key(
+        "worker.environment_max_bytes",
+        Kind::Number,
+        "10737418240",
+        "what environments may take on the disk, in bytes; the least recently used go first",
+    ),
     key("worker.max_log_bytes", Kind::Number, "16777216", "largest stored log of an attempt, in bytes"),
     key(
         "worker.max_result_bytes",
@@ -74,7 +86,12 @@ pub const KEYS: &[Key] = &[
         "1048576",
         "largest output from which a result is read, in bytes",
     ),
-    key("worker.pass_environment", Kind::List, "[]", "environment variables that actions inherit"),
+    key(
+        "worker.pass_environment",
+        Kind::List,
+        "[]",
+        "environment variables that actions and installers inherit",
+    ),
     key("worker.run_as", Kind::Text, "", "user that actions run as, uid or uid:gid, when started as root"),
     key("worker.limit_open_files", Kind::Number, "", "files that a process of an action may have open"),
     key(

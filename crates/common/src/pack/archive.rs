@@ -212,7 +212,7 @@ fn shown(name: &Path) -> String {
 /// The pack's manifests, and the names of all its files.
 #[derive(Debug, Default)]
 pub(super) struct ManifestFiles {
-    /// Texts of `pack.yaml` and `actions/*.yaml`, by path.
+    /// Texts of `pack.yaml`, `actions/*.yaml` and `runtimes/*.yaml`, by path.
     pub(super) texts: BTreeMap<String, String>,
     /// Every file and link, by path.
     pub(super) files: BTreeSet<String>,
@@ -229,14 +229,18 @@ pub(super) fn read_manifests(bytes: &[u8]) -> Result<ManifestFiles, PackError> {
         }
         found.files.insert(name.to_owned());
         let Entry::File { content, .. } = entry else { return Ok(()) };
-        let action = path.parent() == Some(Path::new("actions"))
-            && path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        if action || name == "pack.yaml" {
+        let folder = path.parent().and_then(Path::to_str);
+        let manifest = matches!(folder, Some("actions" | "runtimes")) && is_yaml(path);
+        if manifest || name == "pack.yaml" {
             found.texts.insert(name.to_owned(), read_text(name, content)?);
         }
         Ok(())
     })?;
     Ok(found)
+}
+
+pub(super) fn is_yaml(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
 fn read_text(name: &str, content: &mut dyn Read) -> Result<String, PackError> {

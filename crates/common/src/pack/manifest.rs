@@ -1,14 +1,14 @@
-//! Manifests: `pack.yaml` and `actions/*.yaml` in the Attune pack format.
+//! Manifests: `pack.yaml`, `actions/*.yaml` and `runtimes/*.yaml` in the Attune pack format.
 //!
 //! What is wrong is an error that names the file; what is merely unknown is a warning, so that packs written for a newer
 //! version still load.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{LoadedPack, PackError, archive::ManifestFiles};
+use super::{LoadedPack, PackError, archive::ManifestFiles, recipe};
 use crate::{
     model::{
         Action, ActionRef, GroupMember, OutputFormat, ParameterDelivery, ParameterFormat, ParameterSchema,
@@ -133,6 +133,7 @@ pub(super) fn load(files: &ManifestFiles, digest: String) -> Result<LoadedPack, 
         }
     }
     check_groups(&actions)?;
+    check_recipes(files, &mut warnings)?;
     if actions.is_empty() {
         warnings.push("the pack has no actions: none of its files is actions/*.yaml".to_owned());
     }
@@ -147,7 +148,7 @@ pub(super) fn load(files: &ManifestFiles, digest: String) -> Result<LoadedPack, 
     })
 }
 
-fn parse<T: serde::de::DeserializeOwned>(
+pub(super) fn parse<T: serde::de::DeserializeOwned>(
     file: &str,
     text: &str,
     known: &[&str],
@@ -248,6 +249,24 @@ fn check_groups(actions: &BTreeMap<ActionRef, Action>) -> Result<(), PackError> 
             };
             let file = format!("action {}", group.r#ref);
             return Err(PackError::manifest(&file, format!("it names {}, {reason}", member.action)));
+        }
+    }
+    Ok(())
+}
+
+/// Recipes are not kept beside the pack: workers read them from its files. Here they are only checked.
+fn check_recipes(files: &ManifestFiles, warnings: &mut Vec<String>) -> Result<(), PackError> {
+    let mut names = BTreeSet::new();
+    for (file, text) in files.texts.iter().filter(|(file, _)| file.starts_with("runtimes/")) {
+        let recipe = recipe::parse(file, text, warnings)?;
+        let there = |lock: &String| {
+            files.files.contains(lock) || files.files.iter().any(|file| file.starts_with(&format!("{lock}/")))
+        };
+        if let Some(lock) = recipe.lock_files.iter().find(|lock| !there(lock)) {
+            return Err(PackError::manifest(file, format!("lock_files: the pack has no file {lock}")));
+        }
+        if !names.insert(recipe.name.clone()) {
+            return Err(PackError::manifest(file, format!("a second recipe is for {}", recipe.name)));
         }
     }
     Ok(())

@@ -123,6 +123,7 @@ let
       "check-jsonschema"
       "dash"
       "deadnix"
+      "gnumake"
       "go"
       "jdk_headless"
       "jq"
@@ -132,13 +133,18 @@ let
       "perl"
       "postgresql"
       "proot"
+      "pypy3"
       "python3"
       "rabbitmq-server"
       "removeReferencesTo"
       "ruby"
       "shellcheck"
       "skopeo"
-    ] package;
+      "uv"
+    ] package
+    // {
+      perlPackages.Appcpanminus = package "Appcpanminus";
+    };
 
   fix =
     f:

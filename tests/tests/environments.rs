@@ -1,0 +1,608 @@
+//! What packs lock is installed for them: by every built-in recipe and by recipes of packs, offline, with real installers.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use attune_common::model::{Execution, ExecutionStatus, Outcome, WorkerKind};
+use attune_tests::{
+    binaries,
+    service::{Machine, RunningWorker, runtimes},
+};
+use attune_worker::{environment::variables, settings::WorkerSettings};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A pack `test` that is written file by file.
+struct Pack(TempDir);
+
+impl Pack {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap()).file("pack.yaml", "ref: test\nversion: 1.0.0\n")
+    }
+
+    fn file(self, path: &str, text: &str) -> Self {
+        let place = self.0.path().join(path);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        fs::write(place, text).unwrap();
+        self
+    }
+
+    /// An action `NAME` whose script is `NAME.EXTENSION`, with a JSON result.
+    fn action(self, name: &str, extension: &str, manifest: &str, script: &str) -> Self {
+        let entry_point = format!("{name}.{extension}");
+        let head = format!("ref: test.{name}\nentry_point: {entry_point}\noutput_format: json\n{manifest}");
+        self.file(&format!("actions/{name}.yaml"), &head).file(&format!("actions/{entry_point}"), script)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Runs a tool in the pack.
+    fn run(self, command: &[&str]) -> Self {
+        run(self.path(), command);
+        self
+    }
+}
+
+fn run(folder: &Path, command: &[&str]) {
+    let output = Command::new(command[0]).args(&command[1..]).current_dir(folder).output();
+    let output =
+        output.unwrap_or_else(|error| panic!("{}: {error}: is it installed? See tests/run", command[0]));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {said}");
+}
+
+/// Makes the wheel `greet-1.0-py3-none-any.whl` in a folder: one module, and the metadata without which it is none.
+fn wheel(folder: &Path) {
+    let script = r#"
+import sys, zipfile
+with zipfile.ZipFile(sys.argv[1] + "/greet-1.0-py3-none-any.whl", "w") as wheel:
+    wheel.writestr("greet.py", "VERSION = '1.0'\n")
+    about = "greet-1.0.dist-info/"
+    wheel.writestr(about + "METADATA", "Metadata-Version: 2.1\nName: greet\nVersion: 1.0\n")
+    wheel.writestr(about + "WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+    wheel.writestr(about + "RECORD", f"greet.py,,\n{about}METADATA,,\n{about}WHEEL,,\n{about}RECORD,,\n")
+"#;
+    fs::create_dir_all(folder).unwrap();
+    run(folder, &["python3", "-c", script, "."]);
+}
+
+const PYTHON: &str = r#"
+import greet, json, platform, sys
+print(json.dumps({"greet": greet.VERSION, "version": platform.python_version(), "prefix": sys.prefix}))
+"#;
+
+async fn ended(machine: &Machine, name: &str) -> Execution {
+    machine.ended(machine.submit(name, json!({})).await).await
+}
+
+/// Runs an action that must succeed, and returns its result.
+async fn result(machine: &Machine, name: &str) -> Value {
+    let ended = ended(machine, name).await;
+    let log = machine.log(ended.id, 1).await;
+    assert_eq!(ended.status, ExecutionStatus::Succeeded, "{:?}\n{log}", ended.outcome);
+    ended.outcome.unwrap().result.unwrap()
+}
+
+async fn stop(worker: RunningWorker) {
+    worker.stop.drain();
+    worker.stopped().await;
+}
+
+/// Settings whose search path has no uv, wherever this runs.
+fn without_uv(machine: &Machine) -> WorkerSettings {
+    let mut settings = machine.settings();
+    let path = settings.execution.search_path.clone();
+    let folders = std::env::split_paths(&path).filter(|folder| !folder.join("uv").exists());
+    settings.execution.search_path = std::env::join_paths(folders).unwrap();
+    settings
+}
+
+/// The folder of uv, which Debian does not have.
+fn folder_of_uv() -> PathBuf {
+    let on_path =
+        std::env::split_paths(&variables::inherited_path()).find(|folder| folder.join("uv").is_file());
+    on_path.unwrap_or_else(|| {
+        let output = Command::new(binaries::workspace().join("tests/tools")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
+    })
+}
+
+#[tokio::test]
+async fn each_of_several_pythons_has_an_environment_and_the_highest_in_range_runs() {
+    let detection = runtimes("python").await;
+    let mut versions: Vec<semver::Version> = detection.runtimes[0]
+        .interpreters
+        .iter()
+        .filter_map(|interpreter| interpreter.version.clone())
+        // older ones have no venv that knows wheels
+        .filter(|version| *version >= semver::Version::new(3, 8, 0))
+        .collect();
+    versions.sort();
+    versions.dedup();
+    let [.., lower, highest] = versions.as_slice() else {
+        panic!("two versions of Python are needed: install python3 and pypy3 with pypy3-venv")
+    };
+    let machine = Machine::new().await;
+    let pack = Pack::new()
+        .file("requirements.txt", "--no-index\n--find-links wheels\ngreet==1.0\n")
+        .action("highest", "py", "runner_type: python\nruntime_version: \">=3.8\"\n", PYTHON)
+        .action(
+            "lower",
+            "py",
+            &format!("runner_type: python\nruntime_version: \">=3.8, <{highest}\"\n"),
+            PYTHON,
+        );
+    wheel(&pack.path().join("wheels"));
+    machine.push_folder(pack.path()).await;
+    let worker = machine.start_with(without_uv(&machine), detection);
+    let environments = machine.folder().join("cache/environments");
+    for (name, version) in [("highest", highest), ("lower", lower)] {
+        let result = result(&machine, name).await;
+        assert_eq!((&result["greet"], &result["version"]), (&json!("1.0"), &json!(version.to_string())));
+        assert!(Path::new(result["prefix"].as_str().unwrap()).starts_with(&environments), "{result}");
+    }
+    assert_eq!(machine.kept("environments").len(), 2);
+    // the second time nothing is installed
+    let again = ended(&machine, "lower").await;
+    let log = machine.log(again.id, 1).await;
+    assert!(!log.contains("[environment]"), "{log}");
+    stop(worker).await;
+}
+
+#[tokio::test]
+async fn uv_builds_python_environments_and_a_project_file_is_enough() {
+    let machine = Machine::new().await;
+    let wheels = tempfile::tempdir().unwrap();
+    wheel(wheels.path());
+    let url = format!("file://{}/greet-1.0-py3-none-any.whl", wheels.path().display());
+    let pack = Pack::new()
+        .file("pyproject.toml", &format!("[project]\nname = 'test'\ndependencies = ['greet @ {url}']\n"))
+        .action("project", "py", "runner_type: python\n", PYTHON);
+    machine.push_folder(pack.path()).await;
+    let mut settings = machine.settings();
+    let path = variables::search_path(&[folder_of_uv()], &settings.execution.search_path);
+    settings.execution.search_path = path;
+    let worker = machine.start_with(settings, runtimes("python").await);
+    let ended = ended(&machine, "project").await;
+    let log = machine.log(ended.id, 1).await;
+    assert_eq!(ended.status, ExecutionStatus::Succeeded, "{:?}\n{log}", ended.outcome);
+    assert_eq!(ended.outcome.unwrap().result.unwrap()["greet"], "1.0");
+    assert!(log.contains("/uv pip install "), "{log}");
+    stop(worker).await;
+}
+
+#[tokio::test]
+async fn node_finds_modules_by_require_and_by_import() {
+    let machine = Machine::new().await;
+    let pack = Pack::new()
+        .file("vendor/greet/package.json", r#"{"name": "greet", "version": "2.0.0", "main": "index.js"}"#)
+        .file("vendor/greet/index.js", "module.exports = () => 'hello';")
+        .file("package.json", r#"{"name": "test", "dependencies": {"greet": "file:vendor/greet"}}"#)
+        .run(&["npm", "install", "--package-lock-only", "--offline", "--no-audit"])
+        .file("actions/lib/say.mjs", "import greet from 'greet'; export const say = greet();")
+        .action(
+            "import",
+            "mjs",
+            "runner_type: node\n",
+            "import greet from 'greet'; import {say} from './lib/say.mjs'; console.log(JSON.stringify([greet(), say]));",
+        )
+        .action("require", "js", "runner_type: node\n", "console.log(JSON.stringify([require('greet')()]));");
+    machine.push_folder(pack.path()).await;
+    let worker = machine.start_with(machine.settings(), runtimes("node").await);
+    assert_eq!(result(&machine, "import").await, json!(["hello", "hello"]));
+    assert_eq!(result(&machine, "require").await, json!(["hello"]));
+    assert_eq!(machine.kept("environments").len(), 1);
+    stop(worker).await;
+}
+
+#[tokio::test]
+async fn ruby_finds_the_gems_that_the_pack_brings() {
+    let machine = Machine::new().await;
+    let gem = Pack::new()
+        .file(
+            "greet.gemspec",
+            "Gem::Specification.new { |s| s.name = 'greet'; s.version = '1.2.3'; s.summary = 'x'; s.authors = ['x']; \
+             s.files = ['lib/greet.rb'] }",
+        )
+        .file("lib/greet.rb", "module Greet; WORD = 'hello'; end\n")
+        .run(&["gem", "build", "greet.gemspec", "--output", "greet-1.2.3.gem"]);
+    let pack = Pack::new()
+        .file("Gemfile", "source 'https://rubygems.org'\ngem 'greet'\n")
+        .file(
+            "Gemfile.lock",
+            "GEM\n  remote: https://rubygems.org/\n  specs:\n    greet (1.2.3)\n\nPLATFORMS\n  ruby\n\nDEPENDENCIES\n  greet\n",
+        )
+        .action(
+            "greet",
+            "rb",
+            "runner_type: ruby\n",
+            "require 'greet'; require 'json'; puts JSON.generate([Greet::WORD, $LOADED_FEATURES.grep(/greet.rb/)[0]])\n",
+        );
+    fs::create_dir_all(pack.path().join("vendor/cache")).unwrap();
+    fs::copy(gem.path().join("greet-1.2.3.gem"), pack.path().join("vendor/cache/greet-1.2.3.gem")).unwrap();
+    machine.push_folder(pack.path()).await;
+    let worker = machine.start_with(machine.settings(), runtimes("ruby").await);
+    let result = result(&machine, "greet").await;
+    assert_eq!(result[0], "hello");
+    assert!(result[1].as_str().unwrap().contains("/cache/environments/"), "{result}");
+    stop(worker).await;
+}
+
+#[tokio::test]
+async fn perl_finds_the_distributions_that_the_pack_brings() {
+    let machine = Machine::new().await;
+    let distribution = Pack::new()
+        .file("Greet-1.5/lib/Greet.pm", "package Greet;\nour $VERSION = '1.5';\nsub word { 'hello' }\n1;\n")
+        .file(
+            "Greet-1.5/Makefile.PL",
+            "use ExtUtils::MakeMaker; WriteMakefile(NAME => 'Greet', VERSION_FROM => 'lib/Greet.pm');\n",
+        )
+        .file("Greet-1.5/MANIFEST", "MANIFEST\nMakefile.PL\nlib/Greet.pm\n");
+    let pack = Pack::new()
+        .file("cpanfile", "requires 'Greet', '1.5';\n")
+        .file("vendor/cache/authors/id/M/ME/ME/CHECKSUMS", "")
+        .file(
+            "vendor/cache/modules/02packages.details.txt",
+            "File: 02packages.details.txt\n\nGreet 1.5 M/ME/ME/Greet-1.5.tar.gz\n",
+        )
+        .run(&["gzip", "vendor/cache/modules/02packages.details.txt"])
+        .action(
+            "greet",
+            "pl",
+            "runner_type: perl\n",
+            "use Greet; print '[\"', Greet::word(), '\", \"', $INC{'Greet.pm'}, '\"]', \"\\n\";\n",
+        );
+    let archive = pack.path().join("vendor/cache/authors/id/M/ME/ME/Greet-1.5.tar.gz");
+    run(distribution.path(), &["tar", "czf", archive.to_str().unwrap(), "Greet-1.5"]);
+    machine.push_folder(pack.path()).await;
+    let worker = machine.start_with(machine.settings(), runtimes("perl").await);
+    let result = result(&machine, "greet").await;
+    assert_eq!(result[0], "hello");
+    assert!(result[1].as_str().unwrap().contains("/cache/environments/"), "{result}");
+    stop(worker).await;
+}
+
+#[tokio::test]
+async fn go_finds_the_modules_of_the_pack() {
+    let machine = Machine::new().await;
+    let pack = Pack::new()
+        .file(
+            "go.mod",
+            "module example.com/test\n\ngo 1.18\n\nrequire example.com/greet v0.0.0\n\nreplace example.com/greet => ./greet\n",
+        )
+        .file("greet/go.mod", "module example.com/greet\n\ngo 1.18\n")
+        .file("greet/greet.go", "package greet\n\nfunc Word() string { return \"hello\" }\n")
+        .action(
+            "greet",
+            "go",
+            "runner_type: go\n",
+            "package main\n\nimport (\n\t\"example.com/greet\"\n\t\"fmt\"\n)\n\nfunc main() { fmt.Printf(\"%q\\n\", greet.Word()) }\n",
+        );
+    machine.push_folder(pack.path()).await;
+    let worker = machine.start_with(machine.settings(), runtimes("go").await);
+    assert_eq!(result(&machine, "greet").await, json!("hello"));
+    stop(worker).await;
+}
+
+#[tokio::test]
+async fn a_compiled_action_runs_by_itself() {
+    let machine = Machine::new().await;
+    let source = "#include <stdio.h>\nint main(void) { char text[64]; size_t n = fread(text, 1, 63, stdin);\n\
+                  printf(\"{\\\"bytes\\\": %zu}\\n\", n); return 0; }\n";
+    let pack = Pack::new()
+        .file("source/count.c", source)
+        .file(
+            "actions/count.yaml",
+            "ref: test.count\nrunner_type: native\nentry_point: count\noutput_format: json\nparameters: {text: {type: string}}\n",
+        )
+        .run(&["cc", "-o", "actions/count", "source/count.c"]);
+    machine.push_folder(pack.path()).await;
+    let worker = machine.start(machine.settings()).await;
+    let ended = machine.ended(machine.submit("count", json!({"text": "12345"})).await).await;
+    let outcome = ended.outcome.unwrap();
+    assert_eq!(outcome.result, Some(json!({"bytes": "{\"text\":\"12345\"}\n".len()})), "{:?}", outcome.error);
+    assert_eq!(outcome.interpreter, None);
+    stop(worker).await;
+}
+
+/// A recipe for the shell, whose commands are given, and an action that reads what they left.
+fn shell_pack(recipe: &str) -> Pack {
+    Pack::new()
+        .file("shell.lock", "tool 1\n")
+        .file("runtimes/sh.yaml", &format!("name: sh\nlock_files: [shell.lock]\n{recipe}"))
+        .action("show", "sh", "runner_type: shell\n", "echo \"\\\"$(command -v tool) $TOOL_HOME $0\\\"\"\n")
+}
+
+const RECIPE: &str = r##"
+create:
+  - mkdir '{env_dir}/bin'
+install:
+  - cp {interpreter} {env_dir}/bin/sh
+  - [sh, -c, 'echo "#!{env_dir}/bin/sh" >"$1" && chmod 700 "$1"', sh, "{env_dir}/bin/tool"]
+variables: {TOOL_HOME: "{env_dir}"}
+path: ["{env_dir}/bin"]
+interpreter: "{env_dir}/bin/sh"
+"##;
+
+#[tokio::test]
+async fn a_pack_brings_its_own_recipe_and_packs_with_the_same_lock_share_what_it_makes() {
+    let machine = Machine::new().await;
+    machine.push_folder(shell_pack(RECIPE).path()).await;
+    let worker = machine.start(machine.settings()).await;
+    let first = result(&machine, "show").await;
+    let words: Vec<&str> = first.as_str().unwrap().split(' ').collect();
+    let environment = Path::new(words[1]);
+    assert_eq!(Path::new(words[0]), environment.join("bin/tool"));
+    assert_eq!(fs::read_to_string(words[0]).unwrap(), format!("#!{}/bin/sh\n", environment.display()));
+    // another version of the pack
+    machine.push_folder(shell_pack(RECIPE).file("README.md", "new").path()).await;
+    let second = result(&machine, "show").await;
+    assert_eq!(second.as_str().unwrap().split(' ').nth(1), Some(words[1]));
+    assert_ne!(second.as_str().unwrap().split(' ').nth(2), Some(words[2]), "it runs the new version");
+    assert_eq!((machine.kept("packs").len(), machine.kept("environments").len()), (2, 1));
+    stop(worker).await;
+}
+
+#[tokio::test]
+async fn executions_that_need_the_same_environment_at_once_build_it_once() {
+    let machine = Machine::new().await;
+    machine.push_folder(shell_pack(RECIPE).path()).await;
+    let mut ids = Vec::new();
+    for _ in 0..12 {
+        ids.push(machine.submit("show", json!({})).await);
+    }
+    let mut settings = machine.settings();
+    settings.slots = 6;
+    let workers = [machine.start(settings.clone()).await, machine.start(settings).await];
+    let mut built = 0;
+    for id in ids {
+        assert_eq!(machine.ended(id).await.status, ExecutionStatus::Succeeded);
+        built += machine.log(id, 1).await.matches("building the environment").count();
+    }
+    assert_eq!(built, 1);
+    for worker in workers {
+        stop(worker).await;
+    }
+}
+
+#[tokio::test]
+async fn an_installer_that_fails_says_why_in_the_log_and_in_the_error() {
+    let machine = Machine::new().await;
+    let recipe = "install:\n  - [sh, -c, 'echo fetching; echo \"no such package: tool\" >&2; exit 3']\n";
+    machine.push_folder(shell_pack(recipe).path()).await;
+    let worker = machine.start(machine.settings()).await;
+    let mut told = Vec::new();
+    let ended = ended(&machine, "show").await;
+    told.push(format!("{}\n{}", ended.status, ended.outcome.clone().unwrap().error.unwrap()));
+    told.push(machine.log(ended.id, 1).await);
+    machine.push_folder(shell_pack("install: [no-such-installer]\n").path()).await;
+    let ended = self::ended(&machine, "show").await;
+    told.push(format!("{}\n{}", ended.status, ended.outcome.unwrap().error.unwrap()));
+    let shell = fs::canonicalize("/bin/sh").unwrap();
+    insta::with_settings!({filters => vec![
+        (machine.folder().to_str().unwrap(), "MACHINE"),
+        (shell.to_str().unwrap(), "/bin/sh"),
+        (r"[^ `]*/sh -c", "SH -c"),
+    ]}, {
+        insta::assert_snapshot!(told.join("\n---\n"));
+    });
+    assert_eq!(machine.kept("environments"), Vec::<String>::new());
+    assert_eq!(machine.leftover_workspaces(), 0);
+    stop(worker).await;
+}
+
+#[tokio::test]
+async fn installers_have_the_time_of_the_execution_and_end_with_it() {
+    let machine = Machine::new().await;
+    let endless = "install:\n  - [sh, -c, 'echo started; while :; do sleep 0.02; done']\n";
+    let pack = shell_pack(endless).action("short", "sh", "runner_type: shell\ntimeout: 0.3\n", "exit 0\n");
+    machine.push_folder(pack.path()).await;
+    let worker = machine.start(machine.settings()).await;
+    let cancelled = machine.submit("show", json!({})).await;
+    machine.logged(cancelled, 1, "started").await;
+    // it waits for the same environment, and no longer than it may
+    let late = ended(&machine, "short").await;
+    assert_eq!(late.status, ExecutionStatus::TimedOut);
+    let Outcome { error, exit_code, signal, .. } = late.outcome.unwrap();
+    assert_eq!(
+        (error.unwrap().as_str(), exit_code, signal),
+        ("not finished after 300ms, its time limit", None, None)
+    );
+    assert!(
+        machine.log(late.id, 1).await.contains("[environment] waiting for another worker that builds it")
+    );
+    machine.cancel(cancelled).await;
+    let ended = machine.ended(cancelled).await;
+    assert_eq!(ended.status, ExecutionStatus::Cancelled);
+    assert_eq!((ended.outcome.as_ref().unwrap().exit_code, ended.outcome.unwrap().signal), (None, None));
+    assert_eq!(
+        self::ended(&machine, "short").await.status,
+        ExecutionStatus::TimedOut,
+        "now its own installer"
+    );
+    assert_eq!(machine.kept("environments"), Vec::<String>::new());
+    stop(worker).await;
+}
+
+#[tokio::test]
+async fn installers_get_neither_secrets_nor_parameters_nor_what_is_not_passed_on() {
+    let machine = Machine::new().await;
+    let pack = shell_pack("install: [env, 'cat -']\n").action(
+        "secret",
+        "sh",
+        "runner_type: shell\nparameter_delivery: env\nparameters: {password: {type: string, secret: true}}\n",
+        "echo '\"done\"'\n",
+    );
+    machine.push_folder(pack.path()).await;
+    let mut settings = machine.settings();
+    // cargo sets both for its tests
+    settings.execution.pass_environment = vec!["CARGO_PKG_NAME".to_owned()];
+    assert!(std::env::var_os("CARGO_PKG_VERSION").is_some());
+    let worker = machine.start(settings).await;
+    let id = machine.submit("secret", json!({"password": "correct horse"})).await;
+    assert_eq!(machine.ended(id).await.status, ExecutionStatus::Succeeded);
+    let log = machine.log(id, 1).await;
+    let mut names: Vec<&str> = log
+        .lines()
+        .filter_map(|line| line.strip_prefix("[environment] ")?.split_once('='))
+        .map(|(name, _)| name)
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["CARGO_PKG_NAME", "HOME", "LANG", "PATH", "TMPDIR"]);
+    assert!(!log.contains("correct horse"));
+    stop(worker).await;
+}
+
+#[tokio::test]
+async fn packs_and_environments_are_read_only_and_nothing_is_written_beside_scripts() {
+    let machine = Machine::new().await;
+    let pack = Pack::new()
+        .file("actions/lib.py", "WORD = 'hello'\n")
+        .action("import", "py", "runner_type: python\n", "import json, lib; print(json.dumps(lib.WORD))\n")
+        .file("runtimes/shell.yaml", "name: shell\nlock_files: [pack.yaml]\ninstall: ['touch {env_dir}/made']\nvariables: {MADE: '{env_dir}'}\n")
+        .action(
+            "writable",
+            "sh",
+            "runner_type: shell\n",
+            "find \"$ATTUNE_PACK_DIR\" \"$MADE\" ! -type l -perm /222 ! -name .inside | wc -l\n\
+             find \"$ATTUNE_PACK_DIR\" -name '*.pyc' -o -name __pycache__ | wc -l\n",
+        );
+    machine.push_folder(pack.path()).await;
+    let worker = machine.start_with(machine.settings(), runtimes("python,shell").await);
+    assert_eq!(result(&machine, "import").await, "hello");
+    let ended = ended(&machine, "writable").await;
+    let log = machine.log(ended.id, 1).await;
+    let counts: Vec<&str> = log.lines().filter(|line| !line.starts_with("[environment]")).collect();
+    assert_eq!(counts, ["0", "0"], "{log}");
+    stop(worker).await;
+}
+
+#[tokio::test]
+async fn what_was_not_used_for_long_goes_when_a_worker_starts_but_never_what_runs() {
+    let machine = Machine::new().await;
+    let pack = shell_pack(RECIPE).action(
+        "waits",
+        "sh",
+        "runner_type: shell\nparameter_delivery: env\nparameters: {file: {type: string}}\n",
+        "echo started; while [ ! -e \"$ATTUNE_ACTION_FILE\" ]; do sleep 0.02; done; ls \"$TOOL_HOME\" >/dev/null && echo 1\n",
+    );
+    machine.push_folder(pack.path()).await;
+    let worker = machine.start(machine.settings()).await;
+    let flag = machine.folder().join("go");
+    let running = machine.submit("waits", json!({"file": flag})).await;
+    machine.logged(running, 1, "started").await;
+    // one more environment and pack, which nobody uses now
+    machine.push_folder(shell_pack(RECIPE).file("shell.lock", "tool 2\n").path()).await;
+    result(&machine, "show").await;
+    assert_eq!((machine.kept("packs").len(), machine.kept("environments").len()), (2, 2));
+    let mut settings = machine.settings();
+    settings.execution.environment_max_age = Duration::ZERO;
+    let tidy = machine.start(settings.clone()).await;
+    while (machine.kept("packs").len(), machine.kept("environments").len()) != (1, 1) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stop(tidy).await;
+    fs::write(&flag, "").unwrap();
+    assert_eq!(
+        machine.ended(running).await.status,
+        ExecutionStatus::Succeeded,
+        "its environment was there to the end"
+    );
+    stop(worker).await;
+    let tidy = machine.start(settings).await;
+    while !(machine.kept("packs").is_empty() && machine.kept("environments").is_empty()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stop(tidy).await;
+}
+
+#[tokio::test]
+async fn a_worker_prepares_all_it_knows_before_it_registers_and_an_agent_does_not() {
+    let machine = Machine::new().await;
+    machine.push_folder(shell_pack(RECIPE).path()).await;
+    let agent = machine.start(machine.settings()).await;
+    let registered = async |count: usize| {
+        while machine.store.workers(Duration::from_mins(1)).await.unwrap().len() < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    registered(1).await;
+    assert_eq!((machine.kept("packs").len(), machine.kept("environments").len()), (0, 0));
+    let mut settings = machine.settings();
+    "prepared".clone_into(&mut settings.name);
+    settings.kind = WorkerKind::Worker;
+    let worker = machine.start(settings).await;
+    registered(2).await;
+    assert_eq!((machine.kept("packs").len(), machine.kept("environments").len()), (1, 1));
+    stop(agent).await;
+    stop(worker).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_told_to_stop_while_it_prepares_stops() {
+    let machine = Machine::new().await;
+    let flag = machine.folder().join("started");
+    let recipe =
+        format!("install:\n  - [sh, -c, 'touch {}; while :; do sleep 0.02; done']\n", flag.display());
+    machine.push_folder(shell_pack(&recipe).path()).await;
+    let mut settings = machine.settings();
+    settings.kind = WorkerKind::Worker;
+    let worker = machine.start(settings).await;
+    while !flag.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    stop(worker).await;
+    assert!(machine.store.workers(Duration::from_mins(1)).await.unwrap().is_empty());
+    assert_eq!(machine.kept("environments"), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn attune_worker_tells_its_progress() {
+    let machine = Machine::new().await;
+    machine.push_folder(shell_pack(RECIPE).path()).await;
+    let broken = "install:\n  - [sh, -c, 'echo no network; exit 1']\n";
+    let other = Pack::new()
+        .file("pack.yaml", "ref: broken\nversion: 1.0.0\n")
+        .file("lock", "x")
+        .file("runtimes/sh.yaml", &format!("name: sh\nlock_files: [lock]\n{broken}"))
+        .file("actions/a.yaml", "ref: broken.a\nrunner_type: shell\nentry_point: a.sh\n")
+        .file("actions/a.sh", "");
+    machine.push_folder(other.path()).await;
+    let mut worker = Command::new(binaries::path("attune-worker"))
+        .env("ATTUNE__DATABASE__URL", machine.url())
+        .env("ATTUNE__WORKER__CACHE_DIR", machine.folder().join("cache"))
+        .env("ATTUNE__WORKER__RUNTIMES", "shell=/bin/sh")
+        .env("ATTUNE_WORKER_NAME", "w")
+        .env_remove("RUST_LOG")
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = Vec::new();
+    for line in std::io::BufRead::lines(std::io::BufReader::new(worker.stderr.take().unwrap())) {
+        let line = line.unwrap();
+        if line.contains("registered") {
+            break;
+        }
+        told.push(line);
+    }
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    insta::with_settings!({filters => vec![
+        (machine.folder().to_str().unwrap(), "MACHINE"),
+        (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "TIME"),
+        (r"\x1b\[[0-9;]*m", ""),
+        (r"seconds=\d+", "seconds=N"),
+        (r"[^ `]*/sh -c", "SH -c"),
+    ]}, {
+        insta::assert_snapshot!(told.join("\n"));
+    });
+}
