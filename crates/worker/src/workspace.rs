@@ -80,6 +80,12 @@ impl Workspace {
         self.folder("work")
     }
 
+    /// The folder for the files that the action wants to be kept.
+    #[must_use]
+    pub fn artifacts(&self) -> PathBuf {
+        self.folder("artifacts")
+    }
+
     /// Writes the parameters into a file that only its owner can read.
     ///
     /// # Errors
@@ -111,7 +117,7 @@ impl Workspace {
             ("ATTUNE_PACK_REF".into(), execution.action.r#ref.pack().into()),
             ("ATTUNE_PACK_DIR".into(), pack.into()),
             ("ATTUNE_ATTEMPT".into(), execution.attempt.to_string().into()),
-            (ARTIFACTS_VARIABLE.into(), self.folder("artifacts").into()),
+            (ARTIFACTS_VARIABLE.into(), self.artifacts().into()),
         ];
         variables.extend(runtime_variables(&execution.action.runner_type, &settings.cache_dir));
         variables.extend(
