@@ -335,3 +335,17 @@ async fn a_place_that_takes_nothing_matters_only_to_who_leaves_something() {
     worker.stop.drain();
     worker.stopped().await;
 }
+
+#[tokio::test]
+async fn no_name_shows_a_secret() {
+    let machine = Machine::new().await;
+    let manifest =
+        "parameter_delivery: env\nparameters: {key: {type: string, secret: true, default: hunter2hunter2}}\n";
+    let ended = ended(&machine, manifest, "touch \"$ATTUNE_ARTIFACTS_DIR/a-$ATTUNE_ACTION_KEY\"").await;
+    let error = ended.outcome.unwrap().error.unwrap();
+    assert_eq!(ended.status, ExecutionStatus::Failed);
+    assert_eq!(
+        error,
+        "its artifacts are not stored: the name of a file holds the value of a secret parameter"
+    );
+}
