@@ -86,8 +86,9 @@ in
         pkgs.rabbitmq-server
       ];
       INSTA_UPDATE = "no";
-      # these need mounts and containers, which a build may not make; the checks below are their counterparts
-      cargoNextestExtraArgs = "-E 'not (binary(injection) or binary(install) or binary(static_binary) or test(no_interpreter))'";
+      # these need mounts and containers, which a build may not make (the checks below are their counterparts), or the
+      # network, from which the S3 server comes
+      cargoNextestExtraArgs = "-E 'not (binary(injection) or binary(install) or binary(static_binary) or test(no_interpreter) or test(a_bucket))'";
     }
   );
   doctests = craneLib.cargoDocTest cargo;

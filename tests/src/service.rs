@@ -1,8 +1,14 @@
 //! A store, packs written on the spot, and worker services in this process.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use attune_common::{
+    artifact_store::ArtifactStore,
     config::Sources,
     doorbell::{Doorbell, LocalDoorbell, Ring},
     model::{Execution, ExecutionId, Parameters, WorkerKind},
@@ -128,6 +134,20 @@ impl Machine {
         settings
     }
 
+    /// Where its artifacts are.
+    #[must_use]
+    pub fn artifacts(&self) -> ArtifactStore {
+        let mut config = Sources::default().load().expect("the defaults are good").artifacts;
+        config.url = format!("file://{}", self.artifacts_folder().display());
+        ArtifactStore::open(&config).expect("a good URL")
+    }
+
+    /// The folder of its artifacts.
+    #[must_use]
+    pub fn artifacts_folder(&self) -> PathBuf {
+        self.folder.path().join("artifacts")
+    }
+
     /// Starts a worker that has `/bin/sh` and nothing else.
     pub async fn start(&self, settings: WorkerSettings) -> RunningWorker {
         self.start_with(settings, shell().await)
@@ -136,9 +156,23 @@ impl Machine {
     /// Starts a worker that has these runtimes.
     #[must_use]
     pub fn start_with(&self, settings: WorkerSettings, detection: Detection) -> RunningWorker {
+        self.start_all(settings, detection, self.artifacts())
+    }
+
+    /// Starts a worker that has a shell and keeps artifacts elsewhere.
+    pub async fn start_keeping(&self, settings: WorkerSettings, artifacts: ArtifactStore) -> RunningWorker {
+        self.start_all(settings, shell().await, artifacts)
+    }
+
+    fn start_all(
+        &self,
+        settings: WorkerSettings,
+        detection: Detection,
+        artifacts: ArtifactStore,
+    ) -> RunningWorker {
         let (stop, signal) = StopSignal::manual();
         let (store, doorbell, health) = (self.store.clone(), self.doorbell.clone(), Health::default());
-        let service = WorkerService::new(store, doorbell, settings, detection, health.clone());
+        let service = WorkerService::new(store, doorbell, artifacts, settings, detection, health.clone());
         RunningWorker { stop, health, task: tokio::spawn(service.run(signal)) }
     }
 

@@ -4,8 +4,8 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use attune_common::{
     model::{
-        Action, Capabilities, Execution, ExecutionId, ExecutionStatus, LogStream, Outcome, Parameters,
-        WorkerId, WorkerKind, WorkerStatus,
+        Action, Artifact, Capabilities, Execution, ExecutionId, ExecutionStatus, LogStream, Outcome,
+        Parameters, WorkerId, WorkerKind, WorkerStatus,
     },
     requirement::Requirement,
     store::{ExecutionFilter, Fence, NewExecution, NewLogChunk, NewPack, NewWorker, Store, StoreError},
@@ -240,7 +240,14 @@ impl Suite {
         let again = self.store.claim(worker, first.id, LONG).await.unwrap().unwrap();
         assert_eq!(again.attempt, 2);
         let (stale, current) = (fence(&first), fence(&again));
-        let outcome = || Outcome { exit_code: Some(0), ..Outcome::default() };
+        let artifact = || Artifact {
+            path: "größe/a \"b\".csv".to_owned(),
+            size: u64::from(u32::MAX) + 1,
+            sha256: "0a1b".to_owned(),
+            media_type: "text/csv".to_owned(),
+        };
+        let outcome =
+            || Outcome { exit_code: Some(0), artifacts: vec![artifact(), artifact()], ..Outcome::default() };
         let log = || vec![piece(0, LogStream::Stdout, b"stale")];
         let fenced = |result| assert!(matches!(result, Err(StoreError::Fenced)), "{result:?}");
         fenced(self.store.append_log(stale, log()).await);

@@ -29,10 +29,31 @@ where
         let Path(text): Path<String> = Path::from_request_parts(parts, state)
             .await
             .map_err(|rejection| Problem::new(Kind::MalformedRequest, rejection.body_text()))?;
-        text.parse()
-            .map(Self)
-            .map_err(|error: T::Err| Problem::new(Kind::MalformedRequest, error.to_string()))
+        Ok(Self(parsed(&text)?))
     }
+}
+
+/// The two variable segments of the path; the second one may be several.
+pub(crate) struct Segments<A, B>(pub(crate) A, pub(crate) B);
+
+impl<S, A, B> FromRequestParts<S> for Segments<A, B>
+where
+    S: Send + Sync,
+    A: FromStr<Err: Display>,
+    B: FromStr<Err: Display>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path((one, other)): Path<(String, String)> = Path::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Problem::new(Kind::MalformedRequest, rejection.body_text()))?;
+        Ok(Self(parsed(&one)?, parsed(&other)?))
+    }
+}
+
+fn parsed<T: FromStr<Err: Display>>(segment: &str) -> Result<T, Problem> {
+    segment.parse().map_err(|error: T::Err| Problem::new(Kind::MalformedRequest, error.to_string()))
 }
 
 /// The parameters behind the question mark.

@@ -5,6 +5,7 @@ use std::{fmt::Display, path::PathBuf, process::ExitCode, sync::Arc};
 use anyhow::Context;
 use attune_api::{ApiState, BindError, token};
 use attune_common::{
+    artifact_store::ArtifactStore,
     config::{Config, Sources, keys},
     doorbell::LocalDoorbell,
     store::{self, StoreError},
@@ -103,13 +104,14 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         StoreError::Url(_) => usage(error),
         error => other(error),
     })?;
+    let artifacts = ArtifactStore::open(&config.artifacts).map_err(usage)?;
     let listener = attune_api::bind(&config.api.listen).await.map_err(|error| match error {
         BindError::Address(_) => usage(error),
         error => other(error),
     })?;
     let address = listener.local_addr().context("cannot tell the address listened on")?;
     let doorbell = Arc::new(LocalDoorbell::new(config.database.poll_interval));
-    let state = ApiState::new(store, doorbell, token, config.worker.lease);
+    let state = ApiState::new(store, doorbell, artifacts, token, config.worker.lease);
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone())?);
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");

@@ -1,6 +1,7 @@
 //! The resources, one file each.
 
 mod actions;
+mod artifacts;
 mod executions;
 mod health;
 mod logs;
@@ -27,6 +28,7 @@ pub(crate) fn protected() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .merge(executions::router())
         .merge(logs::router())
+        .merge(artifacts::router())
         .merge(packs::router())
         .merge(actions::router())
         .routes(routes!(workers::list_workers))

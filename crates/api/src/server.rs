@@ -96,7 +96,10 @@ pub fn openapi() -> OpenApi {
         .description(Some("the token that api.token is set to"))
         .build();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-    OpenApiBuilder::new().info(info).paths(described.paths).components(Some(components)).build()
+    let mut paths = described.paths;
+    // '{*path}' is the router's way to say that a parameter may be several segments
+    paths.paths = paths.paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    OpenApiBuilder::new().info(info).paths(paths).components(Some(components)).build()
 }
 
 /// Serves the API and takes executions away from silent workers, until `shutdown` is cancelled.

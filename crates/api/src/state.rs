@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use attune_common::{
+    artifact_store::ArtifactStore,
     doorbell::{Doorbell, Ring},
     model::Worker,
     store::{Store, StoreError},
@@ -20,6 +21,7 @@ const MAX_REAP_INTERVAL: Duration = Duration::from_secs(5);
 pub struct ApiState {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) doorbell: Arc<dyn Doorbell>,
+    pub(crate) artifacts: ArtifactStore,
     pub(crate) token: TokenDigest,
     pub(crate) worker_silence: Duration,
     /// Ends what would otherwise go on as long as its client listens.
@@ -27,7 +29,7 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    /// A state over a store and a doorbell.
+    /// A state over a store, a doorbell, and the store of artifacts.
     ///
     /// `token` is what clients must present. A worker that was not heard of for `worker_silence` counts as lost; it is
     /// the lease that workers use.
@@ -35,11 +37,12 @@ impl ApiState {
     pub fn new(
         store: Arc<dyn Store>,
         doorbell: Arc<dyn Doorbell>,
+        artifacts: ArtifactStore,
         token: &SecretString,
         worker_silence: Duration,
     ) -> Self {
         let token = TokenDigest::new(token);
-        Self { store, doorbell, token, worker_silence, stopping: CancellationToken::new() }
+        Self { store, doorbell, artifacts, token, worker_silence, stopping: CancellationToken::new() }
     }
 
     /// How often to look for expired leases: three times a lease, and at least every five seconds.

@@ -4,6 +4,7 @@
 //! values are masked and leases are not shown at all.
 
 mod action;
+mod artifact;
 mod event;
 mod execution;
 mod health;
@@ -13,6 +14,7 @@ mod requirement;
 mod worker;
 
 pub use action::{ActionList, ActionSummary, ActionView, GroupMemberView};
+pub use artifact::{ArtifactList, ArtifactView};
 pub use event::{AttemptEvent, EventError, FollowEvent, StatusEvent};
 pub use execution::{ExecutionList, ExecutionSummary, ExecutionView, SubmitExecution};
 pub use health::Health;

@@ -91,6 +91,10 @@ pub(crate) enum Command {
     ]))]
     Logs(LogsArguments),
 
+    /// List the files that an execution left, or download them
+    #[command(subcommand)]
+    Artifacts(ArtifactsCommand),
+
     /// Push packs, or look at them
     #[command(subcommand)]
     Pack(PackCommand),
@@ -212,6 +216,50 @@ pub(crate) struct LogsArguments {
     /// Number of the attempt [default: the current or last one]
     #[arg(long, value_name = "N", conflicts_with = "follow", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempt: Option<u32>,
+}
+
+/// Commands about artifacts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ArtifactsCommand {
+    /// List the files that an execution left
+    ///
+    /// An action leaves files by writing them into the folder that the variable ATTUNE_ARTIFACTS_DIR names. They are stored
+    /// when it has ended, however it ended.
+    #[command(after_help = examples(&[
+        ("attune artifacts list 0190163d-8694-739b-aea5-966c26f8ad91", "paths, sizes and types"),
+    ]))]
+    List {
+        /// Id of the execution
+        id: ExecutionId,
+    },
+    /// Download one of the files, or all of them
+    ///
+    /// Files keep their paths below the folder that they are put into; a single one keeps its name. Each appears when it is
+    /// whole and its SHA-256 is right; where they are is printed. What is there already is left alone.
+    #[command(after_help = examples(&[
+        ("attune artifacts download 0190163d-8694-739b-aea5-966c26f8ad91", "all of them, into this folder"),
+        ("attune artifacts download 0190163d-8694-739b-aea5-966c26f8ad91 --to results/", "into another one"),
+        ("attune artifacts download 0190163d-8694-739b-aea5-966c26f8ad91 summary.csv --to - | head", "one, to look at"),
+    ]))]
+    Download(DownloadArguments),
+}
+
+/// Arguments of `artifacts download`.
+#[derive(Args, Debug)]
+pub(crate) struct DownloadArguments {
+    /// Id of the execution
+    pub(crate) id: ExecutionId,
+
+    /// Path of the file, as the list shows it; all of them when not given
+    pub(crate) path: Option<String>,
+
+    /// Folder to put them into; with PATH also a file, or - for standard output
+    #[arg(long, value_name = "PLACE", default_value = ".")]
+    pub(crate) to: PathBuf,
+
+    /// Write over files that are there already
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 /// Commands about packs.
@@ -378,6 +426,7 @@ mod tests {
             "attune executions list --status running,done",
             "attune executions list --limit 0",
             "attune executions show 12",
+            "attune artifacts download",
             "attune workers -o yaml",
             "attune dev --slots many",
         ] {

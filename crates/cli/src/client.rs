@@ -6,8 +6,8 @@ mod follow;
 use std::time::Duration;
 
 use attune_api::views::{
-    ActionList, ActionView, ExecutionList, ExecutionView, LogPage, PackDetail, PackList, PushedPack,
-    RequirementList, SubmitExecution, WorkerList,
+    ActionList, ActionView, ArtifactList, ExecutionList, ExecutionView, LogPage, PackDetail, PackList,
+    PushedPack, RequirementList, SubmitExecution, WorkerList,
 };
 use attune_common::model::{ExecutionId, ExecutionStatus};
 use reqwest::{RequestBuilder, Response, Url, header, redirect};
@@ -111,6 +111,19 @@ impl Client {
         Follow::new(self.clone(), id)
     }
 
+    /// The files that an execution left.
+    pub(crate) async fn artifacts(&self, id: ExecutionId) -> Result<ArtifactList> {
+        self.json(self.http.get(self.url(&["executions", &id.to_string(), "artifacts"]))).await
+    }
+
+    /// The content of one of them.
+    pub(crate) async fn artifact(&self, id: ExecutionId, path: &str) -> Result<Download> {
+        let id = id.to_string();
+        let segments = ["executions", &id, "artifacts"].into_iter().chain(path.split('/'));
+        let response = self.send(self.http.get(self.url(&segments.collect::<Vec<_>>()))).await?;
+        Ok(Download { client: self.clone(), response })
+    }
+
     /// Stores a pack.
     pub(crate) async fn push_pack(&self, archive: Vec<u8>) -> Result<PushedPack> {
         let request = self.http.post(self.url(&["packs"])).header(header::CONTENT_TYPE, "application/zstd");
@@ -199,6 +212,19 @@ impl Client {
 
     fn unreadable(&self, reason: &str) -> ClientError {
         ClientError::Unreadable { url: self.base.to_string(), reason: reason.to_owned() }
+    }
+}
+
+/// A file on its way.
+pub(crate) struct Download {
+    client: Client,
+    response: Response,
+}
+
+impl Download {
+    /// The next bytes; none at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<impl AsRef<[u8]>>> {
+        self.response.chunk().await.map_err(|source| self.client.unreachable(&source))
     }
 }
 

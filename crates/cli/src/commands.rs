@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod actions;
+mod artifacts;
 mod dev;
 mod executions;
 mod logs;
@@ -34,6 +35,7 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> anyhow::Re
         }
         Command::Logs(arguments) => logs::run(&connect(global)?, output, &arguments).await?,
         Command::Executions(command) => executions::run(&connect(global)?, output, command).await?,
+        Command::Artifacts(command) => artifacts::run(&connect(global)?, output, command).await?,
         Command::Pack(command) => pack::run(&connect(global)?, output, command).await?,
         Command::Actions(command) => actions::run(&connect(global)?, output, command).await?,
         Command::Workers => workers::run(&connect(global)?, output).await?,

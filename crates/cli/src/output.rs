@@ -179,6 +179,12 @@ impl Output {
         Ok(self.print(&serde_json::to_string(value)?)?)
     }
 
+    /// Writes bytes of data as they are, whoever they come from: they were asked for.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let written = self.stdout.writer.write_all(bytes).and_then(|()| self.stdout.writer.flush());
+        written.map_err(|error| unwritten(&error))
+    }
+
     /// Writes a remark. One that cannot be written is nobody's loss.
     pub(crate) fn note(&mut self, text: &str) {
         self.end_raw();

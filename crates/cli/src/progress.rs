@@ -1,4 +1,4 @@
-//! A spinner on standard error, when somebody watches it.
+//! What is going on, on standard error, when somebody watches it: a spinner, or a bar.
 
 use std::time::Duration;
 
@@ -6,6 +6,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// Time between two pictures.
 const TICK: Duration = Duration::from_millis(80);
+
+/// The picture of a transfer.
+const TRANSFER: &str = "{bar:30} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
 
 /// Shows that something is going on, until the first real output.
 pub(crate) struct Progress {
@@ -36,6 +39,33 @@ impl Progress {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// Shows how much of something has come.
+pub(crate) struct Transfer {
+    bar: ProgressBar,
+}
+
+impl Transfer {
+    /// A bar for that many bytes, or nothing where nobody watches.
+    pub(crate) fn new(watched: bool, bytes: u64) -> Self {
+        let bar = if watched { ProgressBar::new(bytes) } else { ProgressBar::hidden() };
+        if let Ok(style) = ProgressStyle::with_template(TRANSFER) {
+            bar.set_style(style);
+        }
+        Self { bar }
+    }
+
+    /// More has come.
+    pub(crate) fn add(&self, bytes: usize) {
+        self.bar.inc(bytes as u64);
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Config {
     pub api: Api,
     /// The worker service.
     pub worker: Worker,
+    /// Where the files that actions leave are kept.
+    pub artifacts: Artifacts,
     /// Logging.
     pub log: Log,
 }
@@ -92,6 +94,13 @@ pub struct Worker {
     pub max_log_bytes: u64,
     /// Largest standard output from which a result is read, in bytes.
     pub max_result_bytes: u64,
+    /// Most artifacts of an attempt.
+    pub max_artifacts: u32,
+    /// Largest artifacts of an attempt, all together, in bytes.
+    pub max_artifact_bytes: u64,
+    /// How long storing the artifacts of an attempt may take.
+    #[serde(deserialize_with = "layers::duration")]
+    pub artifact_timeout: Duration,
     /// Names of environment variables that actions and installers inherit.
     pub pass_environment: Vec<String>,
     /// User that actions run as, by number: `uid` or `uid:gid`.
@@ -104,6 +113,24 @@ pub struct Worker {
     pub limit_address_space: Option<u64>,
     /// Runtimes of `attune-worker`: name and interpreter path.
     pub runtimes: BTreeMap<String, PathBuf>,
+}
+
+/// Where the files that actions leave are kept; the same place for the API and every worker.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Artifacts {
+    /// `file:///path/to/folder` or `s3://bucket/prefix`.
+    pub url: String,
+    /// URL of a server that speaks S3's protocol; Amazon's own when not set.
+    pub s3_endpoint: Option<String>,
+    /// PEM file with certificate authorities to trust besides the public ones.
+    pub s3_ca_file: Option<PathBuf>,
+    /// Region of the bucket.
+    pub s3_region: Option<String>,
+    /// Id of the access key; with none, credentials are found as Amazon's tools find them.
+    pub s3_access_key_id: Option<String>,
+    /// The access key itself.
+    pub s3_secret_access_key: Option<SecretString>,
 }
 
 /// Logging.

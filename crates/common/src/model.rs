@@ -1,6 +1,7 @@
 //! What the system is about: packs, their actions and recipes, executions, workers.
 
 pub mod action;
+pub mod artifact;
 pub mod execution;
 pub mod identifiers;
 pub mod log;
@@ -12,6 +13,7 @@ pub mod runtime;
 pub mod worker;
 
 pub use action::{Action, GroupMember, OutputFormat, ParameterDelivery, ParameterFormat, StopSignal};
+pub use artifact::Artifact;
 pub use execution::{Execution, ExecutionStatus, Outcome};
 pub use identifiers::{ActionRef, ExecutionId, InvalidName, WorkerId};
 pub use log::{LogChunk, LogStream};

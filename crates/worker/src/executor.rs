@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use attune_common::{
+    artifact_store::ArtifactStore,
     model::{Execution, ExecutionStatus, Outcome, StopSignal, WorkerId, runtime},
     store::{Fence, NewLogChunk, Store, StoreError},
 };
@@ -15,6 +16,7 @@ use tokio::{
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    artifacts::ArtifactCollector,
     environment::{Bounds, Environments, Prepared, Wanted, ahead, tidy},
     health::{Metrics, metrics::Operation},
     interpreter,
@@ -41,6 +43,7 @@ pub struct Executor {
     worker: WorkerId,
     packs: PackCache,
     environments: Environments,
+    artifacts: ArtifactCollector,
     detection: Arc<Detection>,
     settings: Arc<ExecutionSettings>,
     metrics: Arc<Metrics>,
@@ -50,6 +53,7 @@ impl Executor {
     /// An executor for the executions that `worker` claims.
     pub fn new(
         store: Arc<dyn Store>,
+        artifacts: ArtifactStore,
         worker: WorkerId,
         detection: Detection,
         settings: ExecutionSettings,
@@ -59,6 +63,11 @@ impl Executor {
         Self {
             packs: PackCache::new(settings.cache_dir.join("packs")),
             environments: Environments::new(settings.clone()),
+            artifacts: ArtifactCollector {
+                store: artifacts,
+                limits: settings.artifacts,
+                grace: settings.kill_grace,
+            },
             detection: Arc::new(detection),
             settings,
             store,
@@ -171,17 +180,40 @@ impl Executor {
             }
         };
         let log = log.await.context("collecting the output was interrupted")?;
-        let interpreter = interpreter.map(described);
-        // removing a large folder blocks, and so does reading a large result; nothing of an execution outlives its end
-        tokio::task::spawn_blocking(move || {
-            drop(workspace);
-            match ending {
-                Ok(ending) => verdict::judge(&execution, ending, log, timeout, interpreter, &redactor),
-                Err(reason) => verdict::unprepared(&execution, reason, log, timeout, interpreter, &redactor),
-            }
+        let (judged, interpreter, secrets) = (execution.clone(), interpreter.map(described), redactor.clone());
+        // reading a large result blocks
+        let attempt = tokio::task::spawn_blocking(move || match ending {
+            Ok(ending) => verdict::judge(&judged, ending, log, timeout, interpreter, &secrets),
+            Err(reason) => verdict::unprepared(&judged, reason, log, timeout, interpreter, &secrets),
         })
         .await
-        .context("judging what came of it was interrupted")
+        .context("judging what came of it was interrupted")?;
+        let attempt = self.keep_artifacts(attempt, fence, &workspace, &redactor, end).await;
+        // and so does removing a large folder; nothing of an execution outlives its end
+        tokio::task::spawn_blocking(move || drop(workspace))
+            .await
+            .context("removing the workspace was interrupted")?;
+        Ok(attempt)
+    }
+
+    /// Stores what the action left, unless somebody else is to run it.
+    async fn keep_artifacts(
+        &self,
+        attempt: Attempt,
+        fence: Fence,
+        workspace: &Workspace,
+        redactor: &Redactor,
+        end: &watch::Sender<Option<EndReason>>,
+    ) -> Attempt {
+        if !matches!(attempt.verdict, Verdict::Ended(_)) {
+            return attempt;
+        }
+        let folder = workspace.artifacts();
+        match self.artifacts.collect(fence.execution, fence.attempt, &folder, redactor, end.subscribe()).await
+        {
+            Ok(artifacts) => Attempt { outcome: Outcome { artifacts, ..attempt.outcome }, ..attempt },
+            Err(reason) => attempt.without_artifacts(&reason, redactor),
+        }
     }
 
     /// What runs the action; nothing for one that runs by itself.
@@ -242,6 +274,21 @@ impl Executor {
         log: Vec<NewLogChunk>,
         end: &watch::Sender<Option<EndReason>>,
     ) {
+        let left = outcome.artifacts.clone();
+        if !self.record(fence, status, outcome, log, end).await {
+            self.artifacts.remove(fence.execution, fence.attempt, &left).await;
+        }
+    }
+
+    /// Whether the outcome is recorded.
+    async fn record(
+        &self,
+        fence: Fence,
+        status: ExecutionStatus,
+        outcome: Outcome,
+        log: Vec<NewLogChunk>,
+        end: &watch::Sender<Option<EndReason>>,
+    ) -> bool {
         let mut pause = Duration::from_millis(100);
         loop {
             match self.store.finish(fence, status, outcome.clone(), log.clone()).await {
@@ -250,12 +297,12 @@ impl Executor {
                     self.metrics.log_stored(log.iter().map(|chunk| chunk.data.len() as u64).sum());
                     self.metrics.log_dropped(outcome.log_bytes_dropped);
                     tracing::info!(execution = %fence.execution, %status, error = outcome.error, "finished");
-                    return;
+                    return true;
                 }
                 Err(StoreError::Fenced) => {
                     self.metrics.lease_lost();
                     tracing::warn!(execution = %fence.execution, %status, "outcome dropped: the lease is lost");
-                    return;
+                    return false;
                 }
                 Err(error) => {
                     self.metrics.store_failed(Operation::Finish);
@@ -265,7 +312,7 @@ impl Executor {
             if *end.borrow() == Some(EndReason::LeaseLost) {
                 self.metrics.lease_lost();
                 tracing::warn!(execution = %fence.execution, %status, "outcome dropped: the store did not answer while the lease lasted");
-                return;
+                return false;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(5));

@@ -4,9 +4,11 @@
 //! of them from its claim to its outcome: the pack from [`packs`], libraries from [`environment`] (both kept in a
 //! [`cache`]), folders and variables from [`workspace`], parameters by [`params`], the process by [`process`], its output
 //! through [`log_writer`] into the store and through [`output`] into a result, both without the secrets that [`redact`]
-//! takes out; [`verdict`] says what came of it. `attune-agent` and `attune-worker` are this library with detected and with
-//! configured runtimes; [`install`] puts the agent where other containers start it.
+//! takes out; [`verdict`] says what came of it, and [`artifacts`] stores the files that it left. `attune-agent` and
+//! `attune-worker` are this library with detected and with configured runtimes; [`install`] puts the agent where other
+//! containers start it.
 
+pub mod artifacts;
 pub mod cache;
 pub mod confinement;
 pub mod environment;

@@ -9,6 +9,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use attune_common::{
+    artifact_store::ArtifactStore,
     doorbell::{Doorbell, Wake},
     model::{Capabilities, Execution, WorkerId, WorkerKind},
     requirement::Requirement,
@@ -57,11 +58,12 @@ pub struct WorkerService {
 type Heartbeat = AbortOnDropHandle<Infallible>;
 
 impl WorkerService {
-    /// A worker on a store, woken by a doorbell, with these interpreters, which tells its health.
+    /// A worker on a store, woken by a doorbell, that keeps artifacts in a store of their own, with these interpreters, which tells its health.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
         doorbell: Arc<dyn Doorbell>,
+        artifacts: ArtifactStore,
         settings: WorkerSettings,
         detection: Detection,
         health: Health,
@@ -70,7 +72,8 @@ impl WorkerService {
         let capabilities = registration::capabilities(&detection, &settings);
         let metrics = health.metrics().clone();
         metrics.describe(settings.kind, settings.slots);
-        let executor = Executor::new(store.clone(), id, detection, settings.execution.clone(), metrics);
+        let executor =
+            Executor::new(store.clone(), artifacts, id, detection, settings.execution.clone(), metrics);
         Self {
             id,
             store,

@@ -62,12 +62,25 @@ pub struct ExecutionSettings {
     pub max_log_bytes: u64,
     /// Largest standard output from which a result is read, in bytes.
     pub max_result_bytes: usize,
+    /// Limits of the files that an attempt may leave.
+    pub artifacts: ArtifactLimits,
     /// Names of environment variables that actions and installers inherit.
     pub pass_environment: Vec<String>,
     /// User and limits of actions.
     pub confinement: Confinement,
     /// What answers for their processes.
     pub supervisor: SupervisorProgram,
+}
+
+/// Limits of the files that an attempt may leave.
+#[derive(Clone, Copy, Debug)]
+pub struct ArtifactLimits {
+    /// Most files.
+    pub count: usize,
+    /// Most bytes of all files together.
+    pub bytes: u64,
+    /// Most time for storing them.
+    pub time: Duration,
 }
 
 impl WorkerSettings {
@@ -117,6 +130,11 @@ impl WorkerSettings {
                 search_path: variables::inherited_path(),
                 max_log_bytes: config.max_log_bytes,
                 max_result_bytes: usize::try_from(config.max_result_bytes).unwrap_or(usize::MAX),
+                artifacts: ArtifactLimits {
+                    count: config.max_artifacts as usize,
+                    bytes: config.max_artifact_bytes,
+                    time: config.artifact_timeout,
+                },
                 pass_environment: config.pass_environment.clone(),
                 confinement: confinement(config)?,
                 supervisor: SupervisorProgram::this_program(),

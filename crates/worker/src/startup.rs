@@ -3,7 +3,9 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::{Context, ensure};
-use attune_common::{config, doorbell::LocalDoorbell, model::WorkerKind, store};
+use attune_common::{
+    artifact_store::ArtifactStore, config, doorbell::LocalDoorbell, model::WorkerKind, store,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -84,6 +86,7 @@ pub async fn serve(
     make_unreadable()?;
     let stop = StopSignal::on_signals()?;
     let settings = WorkerSettings::from_config(&configuration.worker, kind)?;
+    let artifacts = ArtifactStore::open(&configuration.artifacts)?;
     let health = Health::default();
     // first of all, so that probes see a worker that waits for its database; aborted when this function returns
     let _probes = match &configuration.worker.health_addr {
@@ -96,7 +99,7 @@ pub async fn serve(
     };
     let store = store::open(configuration.database_url()?).await?;
     let doorbell = Arc::new(LocalDoorbell::new(configuration.database.poll_interval));
-    WorkerService::new(store, doorbell, settings, detection, health).run(stop).await
+    WorkerService::new(store, doorbell, artifacts, settings, detection, health).run(stop).await
 }
 
 /// Keeps actions, which may run under the same user, out of this process's memory and environment, where credentials are

@@ -8,6 +8,7 @@ use attune_common::{
 };
 
 use crate::{
+    artifacts::NotStored,
     environment::NotPrepared,
     log_writer::LogEnd,
     output::shortened,
@@ -38,6 +39,28 @@ pub enum Verdict {
     GiveBack,
     /// Record nothing: it is somebody else's now.
     LeaseLost,
+}
+
+impl Attempt {
+    /// The attempt when the files that it left are not stored: one that would have succeeded has failed.
+    #[must_use]
+    pub fn without_artifacts(mut self, reason: &NotStored, redactor: &Redactor) -> Self {
+        let error = match reason {
+            NotStored::Failed(error) => shown(&format!("its artifacts are not stored: {error:#}"), redactor),
+            NotStored::Interrupted(EndReason::LeaseLost) => {
+                return Self { verdict: Verdict::LeaseLost, ..self };
+            }
+            NotStored::Interrupted(_) => return Self { verdict: Verdict::GiveBack, ..self },
+        };
+        self.outcome.error = Some(match self.outcome.error.take() {
+            Some(first) => format!("{first}; {error}"),
+            None => error,
+        });
+        if self.verdict == Verdict::Ended(ExecutionStatus::Succeeded) {
+            self.verdict = Verdict::Ended(ExecutionStatus::Failed);
+        }
+        self
+    }
 }
 
 /// An attempt that came to no end of its own.
@@ -148,6 +171,7 @@ pub fn judge(
         oom_killed: ending.oom_killed,
         peak_memory_bytes: Some(ending.total.peak_memory_bytes),
         cpu_seconds: Some(ending.total.cpu_micros as f64 / 1e6),
+        artifacts: Vec::new(),
     };
     Attempt { verdict, outcome, log: log.pending }
 }

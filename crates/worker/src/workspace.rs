@@ -82,6 +82,12 @@ impl Workspace {
         self.folder("work")
     }
 
+    /// The folder for the files that the action wants to be kept.
+    #[must_use]
+    pub fn artifacts(&self) -> PathBuf {
+        self.folder("artifacts")
+    }
+
     /// Writes the parameters into a file that only its owner can read.
     ///
     /// # Errors
@@ -114,7 +120,7 @@ impl Workspace {
             ("ATTUNE_PACK_REF".into(), execution.action.r#ref.pack().into()),
             ("ATTUNE_PACK_DIR".into(), prepared.pack.clone().into()),
             ("ATTUNE_ATTEMPT".into(), execution.attempt.to_string().into()),
-            (ARTIFACTS_VARIABLE.into(), self.folder("artifacts").into()),
+            (ARTIFACTS_VARIABLE.into(), self.artifacts().into()),
         ];
         all.extend(prepared.variables.iter().cloned());
         if execution.action.runner_type == "go"

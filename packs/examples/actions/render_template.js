@@ -2,7 +2,8 @@
 'use strict';
 
 const { createHmac } = require('crypto');
-const { readFileSync } = require('fs');
+const { readFileSync, writeFileSync } = require('fs');
+const { join } = require('path');
 
 const parameters = JSON.parse(readFileSync(0, 'utf8')); // 0 is stdin
 
@@ -50,6 +51,8 @@ try {
   if (parameters.signing_key) {
     result.signature = `sha256=${createHmac('sha256', parameters.signing_key).update(rendered).digest('hex')}`;
   }
+  // what lies in this folder at the end is kept as an artifact of the execution
+  writeFileSync(join(process.env.ATTUNE_ARTIFACTS_DIR, parameters.file), rendered);
   console.error(`filled in ${replaced} values, ${result.characters} characters, ${result.signature ? 'signed' : 'not signed'}:`);
   console.error(rendered.trimEnd().replace(/^/gm, '  | '));
   console.log(JSON.stringify(result));

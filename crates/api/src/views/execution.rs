@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{ToSchema, openapi::schema::Object};
 
-use super::worker::satisfying;
+use super::{ArtifactView, worker::satisfying};
 
 /// A request to run an action.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -116,6 +116,9 @@ pub struct ExecutionView {
     /// Processor time of all of its processes, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<f64>,
+    /// The files that it left, by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<ArtifactView>,
 }
 
 /// A page of executions, the newest first.
@@ -179,6 +182,7 @@ impl ExecutionView {
             oom_killed: outcome.oom_killed,
             peak_memory_bytes: outcome.peak_memory_bytes,
             cpu_seconds: outcome.cpu_seconds,
+            artifacts: outcome.artifacts.into_iter().map(Into::into).collect(),
         }
     }
 }

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use attune_api::{ApiState, problem::ProblemDocument};
 use attune_common::{
+    artifact_store::ArtifactStore,
+    config::Sources,
     doorbell::{Doorbell, LocalDoorbell},
     model::{
         Capabilities, Execution, ExecutionId, ExecutionStatus, LogStream, Outcome, WorkerId, WorkerKind,
@@ -28,6 +30,7 @@ pub(crate) struct Server {
     pub(crate) client: reqwest::Client,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) doorbell: Arc<LocalDoorbell>,
+    pub(crate) artifacts: ArtifactStore,
     pub(crate) shutdown: CancellationToken,
     pub(crate) served: JoinHandle<anyhow::Result<()>>,
     dir: tempfile::TempDir,
@@ -54,13 +57,17 @@ impl Server {
         let store = store::open(&url.into()).await.unwrap();
         let doorbell = Arc::new(LocalDoorbell::new(LONG));
         let bell: Arc<dyn Doorbell> = doorbell.clone();
-        let state = ApiState::new(store.clone(), bell, &SecretString::from(TOKEN), silence);
+        let mut config = Sources::default().load().unwrap().artifacts;
+        config.url = format!("file://{}", dir.path().join("artifacts").display());
+        let artifacts = ArtifactStore::open(&config).unwrap();
+        let state =
+            ApiState::new(store.clone(), bell, artifacts.clone(), &SecretString::from(TOKEN), silence);
         let listener = attune_api::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let served = tokio::spawn(attune_api::serve(listener, state, shutdown.clone()));
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
-        Self { base, client, store, doorbell, shutdown, served, dir }
+        Self { base, client, store, doorbell, artifacts, shutdown, served, dir }
     }
 
     /// A request below `/api/v1`, with the token.

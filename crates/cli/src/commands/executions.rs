@@ -6,6 +6,7 @@ use indicatif::BinaryBytes;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::artifacts;
 use crate::{
     arguments::ExecutionsCommand,
     client::{Client, ExecutionQuery},
@@ -155,6 +156,12 @@ fn detail(execution: &ExecutionView, now: Timestamp, paint: Paint) -> String {
             }
         }
     }
+    if !execution.artifacts.is_empty() {
+        let list = artifacts::table(&execution.artifacts, paint);
+        for part in ["\n", &paint.paint(Tone::Dim, "artifacts"), "\n", &list] {
+            text.push_str(part);
+        }
+    }
     text
 }
 
@@ -173,6 +180,7 @@ mod tests {
                 "pack_digest": "0a1b2c3d", "parameters": {"group_by": "region", "key": "********"},
                 "exit_code": 0, "result": {"rows": 12}, "interpreter": "/usr/bin/python3 (3.11.2)",
                 "log_bytes_dropped": 0, "cpu_seconds": 0.041, "peak_memory_bytes": 12_582_912,
+                "artifacts": [{"path": "summary.csv", "size": 4096, "sha256": "0a1b2c3d", "media_type": "text/csv"}],
             });
             execution.as_object_mut().unwrap().append(&mut changes.as_object().unwrap().clone());
             serde_json::from_value(execution).unwrap()
@@ -182,17 +190,17 @@ mod tests {
             execution(serde_json::json!({
                 "id": "0190163d-8694-739b-aea5-966c26f8ad92", "status": "failed", "exit_code": null, "signal": 9,
                 "error": "ended by signal 9", "result": null, "log_bytes_dropped": 512, "parameters": {},
-                "leaked": true, "oom_killed": true,
+                "leaked": true, "oom_killed": true, "artifacts": [],
             })),
             execution(serde_json::json!({
                 "id": "0190163d-8694-739b-aea5-966c26f8ad93", "action": "examples.fit_trend", "status": "queued",
                 "requirement": "r >=3.5", "attempt": 0, "worker": null, "started_at": null, "finished_at": null,
                 "duration_seconds": null, "waiting_for": "no worker satisfies 'r >=3.5'", "exit_code": null,
-                "result": null, "interpreter": null,
+                "result": null, "interpreter": null, "artifacts": [],
             })),
             execution(serde_json::json!({
                 "id": "0190163d-8694-739b-aea5-966c26f8ad94", "status": "running", "cancel_requested": true,
-                "duration_seconds": 75.5, "finished_at": null, "exit_code": null, "result": null,
+                "duration_seconds": 75.5, "finished_at": null, "exit_code": null, "result": null, "artifacts": [],
             })),
         ]
     }

@@ -6,6 +6,7 @@ mod skip;
 use attune_api::views::{ActionView, ExecutionView, SubmitExecution};
 use attune_common::model::runtime::GROUP;
 
+use super::artifacts;
 use crate::{
     arguments::RunArguments,
     client::Client,
@@ -62,6 +63,9 @@ pub(crate) async fn run(
             output.note(&format!("{}\n{}", paint.paint(Tone::Dim, "result"), pretty(result)));
         }
         output.note(&summary(&execution, paint));
+        if let Some(hint) = artifacts::hint(&execution) {
+            output.note(&paint.paint(Tone::Dim, &hint));
+        }
     }
     Ok(ExitClass::of_execution(&execution))
 }

@@ -5,6 +5,7 @@ use std::{ffi::OsString, io::Read, net::SocketAddr, sync::Arc, time::Duration};
 use anyhow::{Context, anyhow};
 use attune_api::ApiState;
 use attune_common::{
+    artifact_store::ArtifactStore,
     config::{Config, Sources},
     doorbell::LocalDoorbell,
     model::{WorkerKind, WorkerStatus},
@@ -71,6 +72,8 @@ impl Services {
         let mut settings = WorkerSettings::from_config(&config.worker, WorkerKind::Dev)
             .map_err(|error| BadInput(format!("{error:#}")))?;
         settings.slots = choices.slots.unwrap_or(settings.slots);
+        let artifacts =
+            ArtifactStore::open(&config.artifacts).map_err(|error| BadInput(error.to_string()))?;
         let listener = attune_api::bind(choices.listen).await.map_err(|error| BadInput(error.to_string()))?;
         let url = url(listener.local_addr().context("cannot tell the API's address")?)?;
         let store = store::open(&state.database_url()?).await.map_err(|error| BadInput(error.to_string()))?;
@@ -78,12 +81,14 @@ impl Services {
         let token = random_token().context("cannot make a token")?;
 
         let doorbell = Arc::new(LocalDoorbell::new(config.database.poll_interval));
-        let api_state = ApiState::new(store.clone(), doorbell.clone(), &token, settings.lease);
+        let api_state =
+            ApiState::new(store.clone(), doorbell.clone(), artifacts.clone(), &token, settings.lease);
         let stop_api = CancellationToken::new();
         let api = Task::spawn("API", attune_api::serve(listener, api_state, stop_api.clone()));
         let (stop_worker, stop) = StopSignal::manual();
         let (worker_name, slots) = (settings.name.clone(), settings.slots);
-        let service = WorkerService::new(store, doorbell, settings, detection.clone(), Health::default());
+        let service =
+            WorkerService::new(store, doorbell, artifacts, settings, detection.clone(), Health::default());
         let worker = Task::spawn("worker", service.run(stop));
         Ok(Self { url, token, detection, worker_name, slots, api, worker, stop_api, stop_worker })
     }
@@ -177,12 +182,17 @@ async fn ended(api: &mut Task, worker: &mut Task) -> anyhow::Error {
     result.err().unwrap_or_else(|| anyhow!("the {name} ended, and nobody asked it to"))
 }
 
-/// The configuration of the environment, with a cache in the state folder unless that says otherwise.
+/// The configuration of the environment, with cache and artifacts in the state folder unless that says otherwise.
 fn configuration(state: &StateDir) -> anyhow::Result<Config> {
-    let own = ("ATTUNE__WORKER__CACHE_DIR", state.join("cache"));
+    let artifacts = Url::from_directory_path(state.join("artifacts"))
+        .map_err(|()| anyhow!("the state folder {} is no absolute path", state.shown.display()))?;
+    let own: [(&str, OsString); 2] = [
+        ("ATTUNE__WORKER__CACHE_DIR", state.join("cache").into()),
+        ("ATTUNE__ARTIFACTS__URL", artifacts.as_str().into()),
+    ];
     let mut sources = Sources::process(None);
-    // the first one gives way to those behind it
-    sources.environment.insert(0, (OsString::from(own.0), own.1.into_os_string()));
+    // the first ones give way to those behind them
+    sources.environment.splice(..0, own.map(|(name, value)| (name.into(), value)));
     Ok(sources.load()?)
 }
 

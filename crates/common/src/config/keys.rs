@@ -86,6 +86,19 @@ pub const KEYS: &[Key] = &[
         "1048576",
         "largest output from which a result is read, in bytes",
     ),
+    key("worker.max_artifacts", Kind::Number, "1000", "most artifacts of an attempt"),
+    key(
+        "worker.max_artifact_bytes",
+        Kind::Number,
+        "1073741824",
+        "largest artifacts of an attempt, all together, in bytes",
+    ),
+    key(
+        "worker.artifact_timeout",
+        Kind::Duration,
+        "10m",
+        "how long storing the artifacts of an attempt may take",
+    ),
     key(
         "worker.pass_environment",
         Kind::List,
@@ -102,6 +115,27 @@ pub const KEYS: &[Key] = &[
     ),
     key("worker.limit_address_space", Kind::Number, "", "address space of a process of an action, in bytes"),
     key("worker.runtimes", Kind::Map, "{}", "runtimes of attune-worker: python=/usr/bin/python3"),
+    key(
+        "artifacts.url",
+        Kind::Text,
+        "file:///var/lib/attune/artifacts",
+        "where artifacts are kept, the same for API and workers: file:///folder or s3://bucket/prefix",
+    ),
+    key("artifacts.s3_endpoint", Kind::Text, "", "URL of an S3-compatible server; Amazon's own by default"),
+    key(
+        "artifacts.s3_ca_file",
+        Kind::Text,
+        "",
+        "PEM file with certificate authorities that the server may use besides the public ones",
+    ),
+    key("artifacts.s3_region", Kind::Text, "", "region of the bucket; us-east-1 by default"),
+    key(
+        "artifacts.s3_access_key_id",
+        Kind::Text,
+        "",
+        "id of the access key; by default credentials are found as Amazon's tools find them",
+    ),
+    key("artifacts.s3_secret_access_key", Kind::Secret, "", "secret of the access key"),
     key("log.format", Kind::Text, "text", "form of the log lines: text or json"),
 ];
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Action, ExecutionId, Parameters, WorkerId};
+use super::{Action, Artifact, ExecutionId, Parameters, WorkerId};
 use crate::requirement::Requirement;
 
 /// Where an execution stands.
@@ -119,6 +119,9 @@ pub struct Outcome {
     /// Processor time of all of its processes, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<f64>,
+    /// The files that it left, by path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<Artifact>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
