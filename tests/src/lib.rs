@@ -11,6 +11,7 @@ pub mod agent;
 pub mod binaries;
 pub mod control_plane;
 pub mod dev;
+pub mod million;
 pub mod podman;
 pub mod postgres;
 pub mod rootfs;

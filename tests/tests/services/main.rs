@@ -4,6 +4,7 @@
 
 mod postgres_doorbell;
 mod postgres_harness;
+mod postgres_indexes;
 mod postgres_roles;
 mod postgres_store;
 mod postgres_tls;
