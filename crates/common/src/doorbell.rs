@@ -61,6 +61,9 @@ pub trait Doorbell: Send + Sync + 'static {
 #[async_trait]
 pub trait Listener: Send {
     /// Waits for the next wake-up. Cancel-safe: dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// When nothing can be heard any more. What was rung since is lost: listen again, and look at everything.
     async fn wake(&mut self) -> Result<Wake, DoorbellError>;
 }
 

@@ -3,11 +3,12 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Child,
 };
 
 use attune_tests::{
-    binaries::{self, workspace},
+    agent,
+    binaries::workspace,
     control_plane::ControlPlane,
     dev::wait_for,
     postgres::{self, Database, PASSWORD},
@@ -38,20 +39,13 @@ impl Agent {
     fn start(name: &str, folder: &Path, url: &str) -> Self {
         let log = folder.join(format!("{name}.log"));
         let file = File::create(&log).unwrap();
-        let mut command = Command::new(binaries::path("attune-agent"));
-        for (variable, _) in
-            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ATTUNE_"))
-        {
-            command.env_remove(variable);
-        }
-        let child = command
+        let child = agent::agent()
             .env("ATTUNE__DATABASE__URL", url)
             .env("ATTUNE__WORKER__NAME", name)
             .env("ATTUNE__WORKER__LEASE", "3s")
             .env("ATTUNE__WORKER__HEARTBEAT_INTERVAL", "500ms")
             .env("ATTUNE__WORKER__CACHE_DIR", folder.join(name))
             .env("RUST_LOG", "debug")
-            .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .spawn()

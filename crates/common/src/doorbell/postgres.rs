@@ -2,7 +2,8 @@
 //!
 //! Rings are statements of their own, after the commit of what they tell: a notification within a transaction would make all
 //! commits wait for each other. A ring that is lost in between is found by the sweep. A listener has a connection of its own,
-//! which a pooler must not share between clients (`LISTEN` belongs to a session).
+//! which a pooler must not share between clients (`LISTEN` belongs to a session). It ends when the connection is lost: whoever
+//! listens knows then that it does not hear, listens again, and looks at everything.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -32,9 +33,6 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(15);
 /// Longest wait for a connection, and for the answer to a probe.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// First and longest pause between attempts to connect again.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
-
 /// Notification through the database.
 #[derive(Debug)]
 pub struct PostgresDoorbell {
@@ -61,10 +59,14 @@ impl Doorbell for PostgresDoorbell {
 
     async fn listen(&self) -> Result<Box<dyn Listener>, DoorbellError> {
         let options = self.store.connect_options();
-        let listener = connect(&options).await?;
+        let mut listener = connect(&options).await?;
         let heard = Arc::new(Heard::default());
         let mut task = JoinSet::new();
-        task.spawn(keep_listening(options, listener, heard.clone()));
+        let told = heard.clone();
+        task.spawn(async move {
+            let reason = hear(&mut listener, &told).await;
+            told.end(DoorbellError(format!("lost the connection that listens: {reason}")));
+        });
         // agents that were started together must not look together for ever
         let first = Instant::now() + self.sweep_interval.mul_f64(0.5 + fastrand::f64() / 2.0);
         let mut sweep = tokio::time::interval_at(first, self.sweep_interval);
@@ -73,10 +75,11 @@ impl Doorbell for PostgresDoorbell {
     }
 }
 
-/// What was heard and not yet told: any number of rings is one reason to look.
+/// What was heard and not yet told: any number of rings is one reason to look. The end is told last, and once.
 #[derive(Debug, Default)]
 struct Heard {
     wake: Mutex<Option<Wake>>,
+    end: Mutex<Option<DoorbellError>>,
     changed: Notify,
 }
 
@@ -90,8 +93,14 @@ impl Heard {
         self.changed.notify_one();
     }
 
-    fn take(&self) -> Option<Wake> {
-        self.wake.lock().unwrap_or_else(PoisonError::into_inner).take()
+    fn end(&self, reason: DoorbellError) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        self.changed.notify_one();
+    }
+
+    fn take(&self) -> Option<Result<Wake, DoorbellError>> {
+        let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner).take();
+        wake.map(Ok).or_else(|| self.end.lock().unwrap_or_else(PoisonError::into_inner).take().map(Err))
     }
 }
 
@@ -107,24 +116,13 @@ impl Listener for PostgresListener {
     async fn wake(&mut self) -> Result<Wake, DoorbellError> {
         loop {
             if let Some(wake) = self.heard.take() {
-                return Ok(wake);
+                return wake;
             }
             tokio::select! {
                 () = self.heard.changed.notified() => {}
                 _ = self.sweep.tick() => return Ok(Wake::Sweep),
             }
         }
-    }
-}
-
-async fn keep_listening(options: PgConnectOptions, mut listener: PgListener, heard: Arc<Heard>) {
-    loop {
-        let reason = hear(&mut listener, &heard).await;
-        tracing::warn!(%reason, "lost the connection that listens for work, connecting again");
-        listener = connect_again(&options).await;
-        tracing::info!("listening for work again");
-        // what was rung in between was not heard
-        heard.add(Wake::Sweep);
     }
 }
 
@@ -180,19 +178,6 @@ async fn connect(options: &PgConnectOptions) -> Result<PgListener, DoorbellError
     Ok(listener)
 }
 
-/// Connects until it works: with pauses that grow and are drawn, so that not everybody comes at once when a server is back.
-async fn connect_again(options: &PgConnectOptions) -> PgListener {
-    let (mut pause, longest) = PAUSES;
-    loop {
-        tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
-        match connect(options).await {
-            Ok(listener) => return listener,
-            Err(error) => tracing::debug!(%error, "trying again"),
-        }
-        pause = (pause * 2).min(longest);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,14 +200,16 @@ mod tests {
     }
 
     #[test]
-    fn rings_that_wait_become_one() {
+    fn rings_that_wait_become_one_and_the_end_comes_last() {
         let heard = Heard::default();
-        assert_eq!(heard.take(), None);
+        assert!(heard.take().is_none());
         heard.add(Wake::LookForWork);
         heard.add(Wake::LookForWork);
-        assert_eq!(heard.take(), Some(Wake::LookForWork));
+        assert_eq!(heard.take().unwrap().unwrap(), Wake::LookForWork);
         heard.add(Wake::LookForWork);
+        heard.end(DoorbellError("gone".to_owned()));
         heard.add(Wake::LookForCancellations);
-        assert_eq!((heard.take(), heard.take()), (Some(Wake::Sweep), None));
+        assert_eq!(heard.take().unwrap().unwrap(), Wake::Sweep);
+        assert_eq!(heard.take().unwrap().unwrap_err().to_string(), "doorbell: gone");
     }
 }
