@@ -60,7 +60,7 @@ async fn what_cannot_be_opened_is_said_in_one_line() {
         "attune.db".to_owned(),
         "sqlite::memory:".to_owned(),
     ] {
-        let error = open(&url.into(), &CLIENT).await.err().expect("it must be refused");
+        let error = open(&url.into(), &CLIENT).await.expect_err("it must be refused");
         told.push(error.to_string().replace(folder.path().to_str().unwrap(), "DIR"));
     }
     insta::assert_snapshot!(told.join("\n"));

@@ -39,7 +39,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print the SQL that makes the PostgreSQL roles attune_api and attune_agent; its first lines say how to use it
+    /// Print the SQL that makes the two roles in PostgreSQL; its first lines say how to use it
     DatabaseRoles,
 }
 

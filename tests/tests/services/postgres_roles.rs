@@ -6,7 +6,11 @@ use attune_common::{
     model::{Action, Capabilities, ExecutionId, ExecutionStatus, Outcome, Parameters, WorkerId, WorkerKind},
     store::{ExecutionFilter, Fence, NewExecution, NewPack, NewWorker, Store, StoreError},
 };
-use attune_tests::postgres::{self, PASSWORD, execute};
+use attune_tests::{
+    binaries,
+    dev::shown,
+    postgres::{self, PASSWORD, execute},
+};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 
@@ -235,6 +239,14 @@ async fn every_function_of_agents_is_hardened() {
             (row.get(1), row.get(2), row.get(3), row.get(4), row.get(5));
         assert_eq!(facts, (true, Some(true), true, Some(false), "attune_api"), "{name}");
     }
+}
+
+#[test]
+fn the_program_prints_the_sql_of_the_roles() {
+    let output =
+        std::process::Command::new(binaries::path("attune-api")).arg("database-roles").output().unwrap();
+    assert!(output.status.success(), "{}", shown(&output));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), attune_common::store::postgres::ROLES);
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ async fn migrations(database: &Database<'_>) -> i64 {
 
 /// What opening leads to, without what differs from run to run.
 async fn told(database: &Database<'_>, url: &str) -> String {
-    let error = open(url).await.err().expect("it must be refused").to_string();
+    let error = open(url).await.expect_err("it must be refused").to_string();
     assert!(!error.contains(PASSWORD), "{error}");
     let address = database.server.address();
     let port = address.rsplit(':').next().unwrap();

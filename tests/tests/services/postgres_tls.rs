@@ -31,7 +31,7 @@ async fn a_server_that_the_authority_vouches_for_is_used_and_no_other() {
         url("verify-full", server.authority()).replace("127.0.0.1", "localhost"),
         url("verify-full", "/nonexistent.pem".into()),
     ] {
-        let error = open(&url).await.err().expect("it must be refused").to_string();
+        let error = open(&url).await.expect_err("it must be refused").to_string();
         assert!(!error.contains(PASSWORD), "{error}");
         told.push(error.replace(&server.address(), "127.0.0.1:PORT").replace(&database.name, "DATABASE"));
     }
@@ -51,7 +51,7 @@ async fn a_server_without_tls_is_never_used_in_plain_text_by_who_asked_for_it() 
     for mode in ["require", "verify-ca", "verify-full"] {
         let url =
             format!("{}?sslmode={mode}&sslrootcert={}", database.url("owner"), server.authority().display());
-        let error = open(&url).await.err().expect("it must be refused").to_string();
+        let error = open(&url).await.expect_err("it must be refused").to_string();
         assert!(error.contains("server does not support TLS"), "{mode}: {error}");
     }
     // whoever asked for nothing, or for plain text, gets it

@@ -17,7 +17,7 @@ mod workers;
 use std::time::Duration;
 
 use sqlx::{
-    PgPool, Postgres,
+    Connection, PgPool, Postgres,
     postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow},
     query::Query,
 };
@@ -60,8 +60,8 @@ impl PostgresStore {
         let options = connect::options(url, client)?;
         let mut connection = connect::connect(&options).await?;
         migrate::migrate(&mut connection, &connect::name(&options)).await?;
-        // its own task waits for the goodbye; whether it comes does not matter
-        drop(connection);
+        // it has done what it was for, whether the goodbye arrives or not
+        let _ = connection.close().await;
         let pool = PgPoolOptions::new()
             // the doorbell listens on one
             .max_connections(client.max_connections.saturating_sub(1).max(1))
@@ -71,7 +71,7 @@ impl PostgresStore {
             .before_acquire(|connection, meta| {
                 Box::pin(async move {
                     if meta.idle_for > TRUSTED_IDLE {
-                        sqlx::Connection::ping(connection).await?;
+                        connection.ping().await?;
                     }
                     Ok(true)
                 })
