@@ -161,7 +161,8 @@ pub fn healthcheck(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
 }
 
 /// The agent with nothing of the tester's own settings.
-fn agent() -> Command {
+#[must_use]
+pub fn agent() -> Command {
     let mut command = Command::new(binaries::path("attune-agent"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     command.env_clear().env("PATH", path).stdin(Stdio::null());

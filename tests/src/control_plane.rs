@@ -1,4 +1,4 @@
-//! `attune-api` on an SQLite file that workers in containers share, and the commands that talk to it.
+//! `attune-api` on a database that workers share, and the commands that talk to it.
 
 use std::{
     fs::{self, File, Permissions},
@@ -30,7 +30,7 @@ impl Default for ControlPlane {
 }
 
 impl ControlPlane {
-    /// Starts one and waits until it listens.
+    /// Starts one on an SQLite file and waits until it listens.
     #[must_use]
     pub fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -40,6 +40,17 @@ impl ControlPlane {
         fs::set_permissions(&data, Permissions::from_mode(0o777)).unwrap();
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
         File::create(data.join("attune.db")).unwrap().set_permissions(Permissions::from_mode(0o666)).unwrap();
+        let url = format!("sqlite://{}", data.join("attune.db").display());
+        Self::start_in(folder, &url, &[])
+    }
+
+    /// Starts one on the database of a URL, with further variables, and waits until it listens.
+    #[must_use]
+    pub fn start_on(url: &str, environment: &[(&str, &str)]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), url, environment)
+    }
+
+    fn start_in(folder: TempDir, url: &str, environment: &[(&str, &str)]) -> Self {
         let token = folder.path().join("token");
         fs::write(&token, "a-token-for-one-test-run\n").unwrap();
         fs::set_permissions(&token, Permissions::from_mode(0o600)).unwrap();
@@ -52,9 +63,10 @@ impl ControlPlane {
         }
         let child = command
             .args(["--listen", "127.0.0.1:0"])
-            .env("ATTUNE__DATABASE__URL", format!("sqlite://{}", data.join("attune.db").display()))
+            .env("ATTUNE__DATABASE__URL", url)
             .env("ATTUNE__API__TOKEN_FILE", &token)
             .env("RUST_LOG", "info")
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

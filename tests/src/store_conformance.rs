@@ -1,4 +1,5 @@
-//! What every store must do, written once. A test hands over a fresh store, and a second handle on the same data.
+//! What every store must do, written once. A test hands over a fresh store as the API opens it, and the same data as an agent
+//! opens it: what agents do is done through that handle.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -22,21 +23,26 @@ const EXPIRED: Duration = Duration::ZERO;
 /// A store with one pack of two actions: `suite.once` is started once, `suite.thrice` up to three times.
 struct Suite {
     store: Arc<dyn Store>,
+    agent: Arc<dyn Store>,
 }
 
 /// Runs the whole suite. Every part works with actions and workers of its own, so that the order does not matter.
-pub async fn run(store: Arc<dyn Store>, second: Arc<dyn Store>) {
-    let suite = Suite { store };
+pub async fn run(store: Arc<dyn Store>, agent: Arc<dyn Store>) {
+    let suite = Suite { store, agent };
     suite.push("1.0.0", "digest-1").await;
     suite.packs_are_replaced_and_archives_stay().await;
     suite.an_idempotency_key_returns_the_first_execution().await;
-    suite.claims_are_exclusive_under_64_concurrent_claimers(second).await;
+    suite.claims_are_exclusive_under_64_concurrent_claimers().await;
     suite.claims_take_the_oldest_that_fits().await;
+    suite.a_claimer_hides_nothing_that_it_does_not_take().await;
     suite.a_stale_attempt_is_fenced().await;
     suite.an_expired_lease_requeues_or_loses().await;
+    suite.ten_reapers_take_every_expired_lease_once().await;
     suite.a_heartbeat_renews_and_tells_what_was_cancelled().await;
     suite.cancelling_ends_what_waits_and_asks_what_runs().await;
     suite.giving_back_does_not_use_up_an_attempt().await;
+    suite.what_is_said_again_because_the_answer_was_lost_changes_nothing().await;
+    suite.every_json_value_comes_back().await;
     suite.log_pieces_come_back_in_order_and_by_offset().await;
     suite.lists_are_filtered_and_paged().await;
     suite.requirements_show_what_waits().await;
@@ -98,7 +104,7 @@ impl Suite {
             capabilities: Capabilities::default(),
             slots: 1,
         };
-        self.store.register_worker(worker).await.unwrap();
+        self.agent.register_worker(worker).await.unwrap();
         id
     }
 
@@ -117,7 +123,7 @@ impl Suite {
     async fn started(&self, action: &str, lease: Duration) -> Execution {
         let queued = self.submit(action).await;
         let worker = self.worker().await;
-        self.store.claim(worker, queued.id, lease).await.unwrap().expect("it was queued")
+        self.agent.claim(worker, queued.id, lease).await.unwrap().expect("it was queued")
     }
 
     async fn status(&self, id: ExecutionId) -> ExecutionStatus {
@@ -127,7 +133,7 @@ impl Suite {
     /// Reaps until an execution has been taken: its lease has to be over by the database's clock first.
     async fn reap_until_taken(&self, id: ExecutionId) -> ExecutionStatus {
         loop {
-            let reaped = self.store.reap().await.unwrap();
+            let reaped = self.agent.reap().await.unwrap();
             if let Some(taken) = reaped.iter().find(|one| one.execution == id) {
                 return taken.status;
             }
@@ -145,8 +151,8 @@ impl Suite {
         // what was submitted before runs as it was then
         let still = self.store.execution(before.id).await.unwrap().unwrap();
         assert_eq!(still.pack_digest, "digest-1");
-        assert_eq!(self.store.pack_archive("digest-1").await.unwrap().unwrap(), b"digest-1");
-        assert_eq!(self.store.pack_archive("digest-3").await.unwrap(), None);
+        assert_eq!(self.agent.pack_archive("digest-1").await.unwrap().unwrap(), b"digest-1");
+        assert_eq!(self.agent.pack_archive("digest-3").await.unwrap(), None);
         let unknown = NewExecution {
             action: "suite.nothing".parse().unwrap(),
             parameters: Parameters::default(),
@@ -177,7 +183,7 @@ impl Suite {
         self.store.request_cancel(submissions[0].execution.id).await.unwrap();
     }
 
-    async fn claims_are_exclusive_under_64_concurrent_claimers(&self, second: Arc<dyn Store>) {
+    async fn claims_are_exclusive_under_64_concurrent_claimers(&self) {
         const EXECUTIONS: usize = 40;
         for _ in 0..EXECUTIONS {
             self.submit("suite.once-go").await;
@@ -186,7 +192,7 @@ impl Suite {
         let mut claimers = JoinSet::new();
         for number in 0..64 {
             let worker = self.worker().await;
-            let store = if number % 2 == 0 { self.store.clone() } else { second.clone() };
+            let store = if number % 2 == 0 { self.store.clone() } else { self.agent.clone() };
             let of = of.clone();
             claimers.spawn(async move {
                 let mut claimed = Vec::new();
@@ -206,7 +212,7 @@ impl Suite {
         let one = self.submit("suite.once-go").await.id;
         let mut claimers = JoinSet::new();
         for _ in 0..64 {
-            let (store, worker) = (self.store.clone(), self.worker().await);
+            let (store, worker) = (self.agent.clone(), self.worker().await);
             claimers.spawn(async move { store.claim(worker, one, LONG).await.unwrap().is_some() });
         }
         assert_eq!(claimers.join_all().await.into_iter().filter(|won| *won).count(), 1);
@@ -222,22 +228,38 @@ impl Suite {
         let both: Vec<Requirement> = vec!["r".parse().unwrap(), "java".parse().unwrap()];
         let only_r: Vec<Requirement> = vec!["r".parse().unwrap()];
         assert!(
-            self.store.claim_next(worker, &[], LONG).await.unwrap().is_none(),
+            self.agent.claim_next(worker, &[], LONG).await.unwrap().is_none(),
             "nothing fits no requirement"
         );
-        assert_eq!(self.store.claim_next(worker, &both, LONG).await.unwrap().unwrap().id, first.id);
-        assert_eq!(self.store.claim_next(worker, &only_r, LONG).await.unwrap().unwrap().id, second.id);
-        assert_eq!(self.store.claim_next(worker, &both, LONG).await.unwrap().unwrap().id, other.id);
-        assert!(self.store.claim_next(worker, &both, LONG).await.unwrap().is_none());
-        let known = self.store.known_requirements().await.unwrap();
+        assert_eq!(self.agent.claim_next(worker, &both, LONG).await.unwrap().unwrap().id, first.id);
+        assert_eq!(self.agent.claim_next(worker, &only_r, LONG).await.unwrap().unwrap().id, second.id);
+        assert_eq!(self.agent.claim_next(worker, &both, LONG).await.unwrap().unwrap().id, other.id);
+        assert!(self.agent.claim_next(worker, &both, LONG).await.unwrap().is_none());
+        let known = self.agent.known_requirements().await.unwrap();
         assert!(both.iter().all(|one| known.contains(one)));
+    }
+
+    async fn a_claimer_hides_nothing_that_it_does_not_take(&self) {
+        let (java, r): (Requirement, Requirement) = ("java".parse().unwrap(), "r".parse().unwrap());
+        for round in 0..20 {
+            let (first, second) = (self.submit("suite.once-java").await, self.submit("suite.once-r").await);
+            let (both, only_r) = (vec![r.clone(), java.clone()], vec![r.clone()]);
+            let (one, other) = (self.worker().await, self.worker().await);
+            // the one that may take either takes the older, whatever the other is doing
+            let (taken, left) = tokio::join!(
+                self.agent.claim_next(one, &both, LONG),
+                self.store.claim_next(other, &only_r, LONG)
+            );
+            let ids = (taken.unwrap().map(|one| one.id), left.unwrap().map(|one| one.id));
+            assert_eq!(ids, (Some(first.id), Some(second.id)), "round {round}");
+        }
     }
 
     async fn a_stale_attempt_is_fenced(&self) {
         let first = self.started("suite.thrice-shell", EXPIRED).await;
         assert_eq!(self.reap_until_taken(first.id).await, ExecutionStatus::Queued);
         let worker = self.worker().await;
-        let again = self.store.claim(worker, first.id, LONG).await.unwrap().unwrap();
+        let again = self.agent.claim(worker, first.id, LONG).await.unwrap().unwrap();
         assert_eq!(again.attempt, 2);
         let (stale, current) = (fence(&first), fence(&again));
         let artifact = || Artifact {
@@ -250,11 +272,11 @@ impl Suite {
             || Outcome { exit_code: Some(0), artifacts: vec![artifact(), artifact()], ..Outcome::default() };
         let log = || vec![piece(0, LogStream::Stdout, b"stale")];
         let fenced = |result| assert!(matches!(result, Err(StoreError::Fenced)), "{result:?}");
-        fenced(self.store.append_log(stale, log()).await);
-        fenced(self.store.finish(stale, ExecutionStatus::Succeeded, outcome(), log()).await);
-        fenced(self.store.release(stale).await);
+        fenced(self.agent.append_log(stale, log()).await);
+        fenced(self.agent.finish(stale, ExecutionStatus::Succeeded, outcome(), log()).await);
+        fenced(self.agent.release(stale).await);
         fenced(
-            self.store
+            self.agent
                 .finish(Fence { worker: stale.worker, ..current }, ExecutionStatus::Failed, outcome(), vec![])
                 .await,
         );
@@ -262,8 +284,8 @@ impl Suite {
             self.store.read_log(first.id, 1, 0, 1000).await.unwrap().is_empty(),
             "nothing of a fenced write stays"
         );
-        self.store.finish(current, ExecutionStatus::Succeeded, outcome(), vec![]).await.unwrap();
-        fenced(self.store.finish(current, ExecutionStatus::Failed, outcome(), vec![]).await);
+        self.agent.finish(current, ExecutionStatus::Succeeded, outcome(), vec![]).await.unwrap();
+        fenced(self.agent.finish(current, ExecutionStatus::Failed, outcome(), vec![]).await);
         let ended = self.store.execution(first.id).await.unwrap().unwrap();
         assert_eq!((ended.status, ended.outcome), (ExecutionStatus::Succeeded, Some(outcome())));
         assert!(ended.finished_at.unwrap() >= ended.started_at.unwrap());
@@ -280,7 +302,7 @@ impl Suite {
         for attempt in 1..=3 {
             let expected = if attempt < 3 { ExecutionStatus::Queued } else { ExecutionStatus::Lost };
             assert_eq!(self.reap_until_taken(thrice.id).await, expected, "attempt {attempt}");
-            let claimed = self.store.claim(self.worker().await, thrice.id, EXPIRED).await.unwrap();
+            let claimed = self.agent.claim(self.worker().await, thrice.id, EXPIRED).await.unwrap();
             assert_eq!(claimed.map(|one| one.attempt), (attempt < 3).then_some(attempt + 1));
         }
 
@@ -289,29 +311,48 @@ impl Suite {
         assert_eq!(self.reap_until_taken(cancelled.id).await, ExecutionStatus::Cancelled);
 
         let alive = self.started("suite.thrice-shell", LONG).await;
-        assert!(self.store.reap().await.unwrap().iter().all(|one| one.execution != alive.id));
+        assert!(self.agent.reap().await.unwrap().iter().all(|one| one.execution != alive.id));
         assert_eq!(self.status(alive.id).await, ExecutionStatus::Running);
+    }
+
+    async fn ten_reapers_take_every_expired_lease_once(&self) {
+        let mut expired = HashSet::new();
+        for _ in 0..30 {
+            expired.insert(self.started("suite.once-perl", EXPIRED).await.id);
+        }
+        let mut taken = Vec::new();
+        while taken.len() < expired.len() {
+            let mut reapers = JoinSet::new();
+            for number in 0..10 {
+                let store = if number % 2 == 0 { self.store.clone() } else { self.agent.clone() };
+                reapers.spawn(async move { store.reap().await.unwrap() });
+            }
+            taken.extend(reapers.join_all().await.into_iter().flatten());
+        }
+        assert!(taken.iter().all(|one| one.status == ExecutionStatus::Lost));
+        let ids: Vec<ExecutionId> = taken.iter().map(|one| one.execution).collect();
+        assert_eq!((ids.len(), ids.into_iter().collect::<HashSet<_>>()), (expired.len(), expired));
     }
 
     async fn a_heartbeat_renews_and_tells_what_was_cancelled(&self) {
         let execution = self.started("suite.once-shell", EXPIRED).await;
         let worker = execution.worker.unwrap();
-        let held = self.store.heartbeat(worker, LONG).await.unwrap();
+        let held = self.agent.heartbeat(worker, LONG).await.unwrap();
         assert_eq!(held.len(), 1);
         assert!(!held[0].cancel_requested);
         assert!(
-            self.store.reap().await.unwrap().iter().all(|one| one.execution != execution.id),
+            self.agent.reap().await.unwrap().iter().all(|one| one.execution != execution.id),
             "the lease was renewed"
         );
         self.store.request_cancel(execution.id).await.unwrap();
-        assert!(self.store.held(worker).await.unwrap()[0].cancel_requested);
-        assert!(self.store.heartbeat(worker, LONG).await.unwrap()[0].cancel_requested);
-        self.store
+        assert!(self.agent.held(worker).await.unwrap()[0].cancel_requested);
+        assert!(self.agent.heartbeat(worker, LONG).await.unwrap()[0].cancel_requested);
+        self.agent
             .finish(fence(&execution), ExecutionStatus::Cancelled, Outcome::default(), vec![])
             .await
             .unwrap();
-        assert!(self.store.heartbeat(worker, LONG).await.unwrap().is_empty());
-        assert!(matches!(self.store.heartbeat(WorkerId::new(), LONG).await, Err(StoreError::NotFound(_))));
+        assert!(self.agent.heartbeat(worker, LONG).await.unwrap().is_empty());
+        assert!(matches!(self.agent.heartbeat(WorkerId::new(), LONG).await, Err(StoreError::NotFound(_))));
     }
 
     async fn cancelling_ends_what_waits_and_asks_what_runs(&self) {
@@ -319,13 +360,13 @@ impl Suite {
         let cancelled = self.store.request_cancel(waiting.id).await.unwrap().unwrap();
         assert_eq!(cancelled.status, ExecutionStatus::Cancelled);
         assert!(cancelled.finished_at.is_some() && cancelled.started_at.is_none());
-        assert!(self.store.claim(self.worker().await, waiting.id, LONG).await.unwrap().is_none());
+        assert!(self.agent.claim(self.worker().await, waiting.id, LONG).await.unwrap().is_none());
 
         let running = self.started("suite.once-shell", LONG).await;
         let asked = self.store.request_cancel(running.id).await.unwrap().unwrap();
         assert_eq!((asked.status, asked.cancel_requested), (ExecutionStatus::Running, true));
         // it may still succeed: the end that comes first counts
-        self.store
+        self.agent
             .finish(fence(&running), ExecutionStatus::Succeeded, Outcome::default(), vec![])
             .await
             .unwrap();
@@ -336,26 +377,71 @@ impl Suite {
 
     async fn giving_back_does_not_use_up_an_attempt(&self) {
         let execution = self.started("suite.once-shell", LONG).await;
-        self.store.release(fence(&execution)).await.unwrap();
+        self.agent.release(fence(&execution)).await.unwrap();
         assert_eq!(self.status(execution.id).await, ExecutionStatus::Queued);
-        let again = self.store.claim(self.worker().await, execution.id, LONG).await.unwrap().unwrap();
+        let again = self.agent.claim(self.worker().await, execution.id, LONG).await.unwrap().unwrap();
         assert_eq!((again.attempt, again.attempts_left), (2, 0));
-        self.store.finish(fence(&again), ExecutionStatus::Failed, Outcome::default(), vec![]).await.unwrap();
+        self.agent.finish(fence(&again), ExecutionStatus::Failed, Outcome::default(), vec![]).await.unwrap();
+    }
+
+    async fn what_is_said_again_because_the_answer_was_lost_changes_nothing(&self) {
+        let execution = self.started("suite.once-shell", LONG).await;
+        let fence = fence(&execution);
+        let outcome = || Outcome { exit_code: Some(0), ..Outcome::default() };
+        for _ in 0..2 {
+            self.agent.append_log(fence, vec![piece(0, LogStream::Stdout, b"once")]).await.unwrap();
+        }
+        let mut ended = Vec::new();
+        for _ in 0..2 {
+            let log = vec![piece(0, LogStream::Stdout, b"once"), piece(4, LogStream::Stdout, b" only")];
+            self.agent.finish(fence, ExecutionStatus::Succeeded, outcome(), log).await.unwrap();
+            ended.push(self.store.execution(execution.id).await.unwrap().unwrap());
+        }
+        assert_eq!(ended[0], ended[1]);
+        let chunks = self.store.read_log(execution.id, 1, 0, 1000).await.unwrap();
+        let log: Vec<u8> = chunks.into_iter().flat_map(|chunk| chunk.data).collect();
+        assert_eq!(log, b"once only");
+        // another outcome is no repetition
+        let other = Outcome { exit_code: Some(1), ..Outcome::default() };
+        let late = self.agent.finish(fence, ExecutionStatus::Succeeded, other, vec![]).await;
+        assert!(matches!(late, Err(StoreError::Fenced)), "{late:?}");
+    }
+
+    async fn every_json_value_comes_back(&self) {
+        let value = json!({
+            "nul \0": "\0 and \u{fdd0}, \u{fdd0}0",
+            "text": "it's \"two\"\nlines \\ \u{7f} \u{feff} \u{ffff} 🦀",
+            "numbers": [0, -1, u64::MAX, i64::MIN, 0.1, -1.5e-7, 123_456.789],
+            "empty": [{}, [], "", null, false],
+        });
+        let Value::Object(parameters) = value.clone() else { unreachable!() };
+        let new = NewExecution {
+            action: "suite.once-shell".parse().unwrap(),
+            parameters: Parameters(parameters.clone()),
+            idempotency_key: None,
+        };
+        let id = self.store.submit(new).await.unwrap().execution.id;
+        let claimed = self.agent.claim(self.worker().await, id, LONG).await.unwrap().unwrap();
+        assert_eq!(claimed.parameters.0, parameters);
+        let outcome =
+            Outcome { error: Some("a \0 in words".to_owned()), result: Some(value), ..Outcome::default() };
+        self.agent.finish(fence(&claimed), ExecutionStatus::Failed, outcome.clone(), vec![]).await.unwrap();
+        assert_eq!(self.store.execution(id).await.unwrap().unwrap().outcome, Some(outcome));
     }
 
     async fn log_pieces_come_back_in_order_and_by_offset(&self) {
         let execution = self.started("suite.once-shell", LONG).await;
         let (id, fence) = (execution.id, fence(&execution));
         let bytes: Vec<u8> = (0..=255).collect();
-        self.store
+        self.agent
             .append_log(
                 fence,
                 vec![piece(0, LogStream::Stdout, b"one "), piece(4, LogStream::Stderr, b"two ")],
             )
             .await
             .unwrap();
-        self.store.append_log(fence, vec![piece(8, LogStream::Stdout, &bytes)]).await.unwrap();
-        self.store
+        self.agent.append_log(fence, vec![piece(8, LogStream::Stdout, &bytes)]).await.unwrap();
+        self.agent
             .finish(
                 fence,
                 ExecutionStatus::Succeeded,
@@ -409,7 +495,7 @@ impl Suite {
         let first = self.submit("suite.once-python").await;
         self.submit("suite.thrice-python").await;
         let running = self.submit("suite.once-python").await;
-        self.store.claim(self.worker().await, running.id, LONG).await.unwrap().unwrap();
+        self.agent.claim(self.worker().await, running.id, LONG).await.unwrap().unwrap();
         let loads = self.store.requirements().await.unwrap();
         let python = loads.iter().find(|load| load.requirement.to_string() == "python").unwrap();
         assert_eq!((python.waiting, python.running), (2, 1));
@@ -422,11 +508,11 @@ impl Suite {
             self.store.workers(silence).await.unwrap().into_iter().find(|worker| worker.id == id)
         };
         assert_eq!(find(LONG).await.unwrap().status, WorkerStatus::Online);
-        self.store.drain_worker(id).await.unwrap();
+        self.agent.drain_worker(id).await.unwrap();
         assert_eq!(find(LONG).await.unwrap().status, WorkerStatus::Draining);
         // heard of, but longer ago than nothing at all
         while find(Duration::ZERO).await.unwrap().status != WorkerStatus::Lost {}
-        self.store.deregister_worker(id).await.unwrap();
+        self.agent.deregister_worker(id).await.unwrap();
         assert!(find(LONG).await.is_none());
     }
 }

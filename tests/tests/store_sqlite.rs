@@ -2,8 +2,10 @@
 
 use std::{os::unix::fs::PermissionsExt, sync::Arc};
 
-use attune_common::store::{SqliteStore, Store, open};
+use attune_common::store::{Client, SqliteStore, Store, open};
 use attune_tests::store_conformance;
+
+const CLIENT: Client = Client { name: "attune-test", max_connections: 2 };
 
 fn url(path: &std::path::Path) -> String {
     format!("sqlite://{}", path.display())
@@ -58,7 +60,7 @@ async fn what_cannot_be_opened_is_said_in_one_line() {
         "attune.db".to_owned(),
         "sqlite::memory:".to_owned(),
     ] {
-        let error = open(&url.into()).await.err().expect("it must be refused");
+        let error = open(&url.into(), &CLIENT).await.expect_err("it must be refused");
         told.push(error.to_string().replace(folder.path().to_str().unwrap(), "DIR"));
     }
     insta::assert_snapshot!(told.join("\n"));

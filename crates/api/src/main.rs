@@ -1,23 +1,26 @@
 //! `attune-api`: the control plane as a service.
 
-use std::{fmt::Display, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{fmt::Display, io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::Context;
 use attune_api::{ApiState, BindError, token};
 use attune_common::{
     artifact_store::ArtifactStore,
     config::{Config, Sources, keys},
-    doorbell::LocalDoorbell,
+    doorbell,
     store::{self, StoreError},
     telemetry, tls,
 };
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use secrecy::SecretString;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// How to make a token, for people who have none.
 const TOKEN_HELP: &str = "make one with '(umask 077; head -c 32 /dev/urandom | base64 > token)' and set ATTUNE__API__TOKEN_FILE=token";
+
+/// Connections of the API to PostgreSQL, unless configured.
+const MAX_CONNECTIONS: u32 = 10;
 
 /// The Attune control plane: takes executions, shows what became of them, and looks after leases.
 #[derive(Parser)]
@@ -30,6 +33,15 @@ struct Arguments {
     /// Address to listen on, instead of the configured one
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the SQL that makes the two roles in PostgreSQL; its first lines say how to use it
+    DatabaseRoles,
 }
 
 fn after_help() -> String {
@@ -38,6 +50,7 @@ fn after_help() -> String {
 First start:
   (umask 077; head -c 32 /dev/urandom | base64 > token)
   ATTUNE__API__TOKEN_FILE=token ATTUNE__DATABASE__URL=sqlite://attune.db attune-api
+  # or, for workers on several machines, ATTUNE__DATABASE__URL=postgres://attune_api:...@db.example.net/attune
   curl -H \"Authorization: Bearer $(cat token)\" http://127.0.0.1:8650/api/v1/workers
 
 The API describes itself at /openapi.json. SIGTERM and SIGINT stop it in an orderly way.
@@ -74,6 +87,9 @@ fn other(error: impl Display) -> Failure {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(Command::DatabaseRoles) = arguments.command {
+        return print(store::postgres::ROLES);
+    }
     let (message, status) = match run(arguments) {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Failure::Usage(message)) => (message, 2),
@@ -84,6 +100,14 @@ fn main() -> ExitCode {
         eprintln!("attune-api: {message}");
     }
     ExitCode::from(status)
+}
+
+fn print(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        // whoever read it has read enough
+        Err(_) => ExitCode::FAILURE,
+    }
 }
 
 fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -100,7 +124,8 @@ fn run(arguments: Arguments) -> Result<(), Failure> {
 async fn serve(config: &Config) -> Result<(), Failure> {
     let token = token(config)?;
     let url = config.database_url().map_err(usage)?;
-    let store = store::open(url).await.map_err(|error| match error {
+    let client = config.database.client("attune-api", MAX_CONNECTIONS);
+    let backend = store::open(url, &client).await.map_err(|error| match error {
         StoreError::Url(_) => usage(error),
         error => other(error),
     })?;
@@ -110,8 +135,8 @@ async fn serve(config: &Config) -> Result<(), Failure> {
         error => other(error),
     })?;
     let address = listener.local_addr().context("cannot tell the address listened on")?;
-    let doorbell = Arc::new(LocalDoorbell::new(config.database.poll_interval));
-    let state = ApiState::new(store, doorbell, artifacts, token, config.worker.lease);
+    let doorbell = doorbell::open(&backend, &config.database);
+    let state = ApiState::new(backend.store(), doorbell, artifacts, token, config.worker.lease);
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone())?);
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");

@@ -12,7 +12,7 @@ pub use layers::{ConfigError, Sources};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::telemetry::LogFormat;
+use crate::{store::Client, telemetry::LogFormat};
 
 /// Everything that can be configured, checked.
 #[derive(Debug, Deserialize)]
@@ -34,11 +34,25 @@ pub struct Config {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Database {
-    /// `sqlite:///path/to/file`. May hold a password, hence secret.
+    /// `sqlite:///path/to/file` or `postgres://user:password@host/database`. May hold a password, hence secret.
     pub url: Option<SecretString>,
-    /// How often a local doorbell looks for what other processes wrote.
+    /// Most connections to PostgreSQL; how many by default depends on the program.
+    #[serde(deserialize_with = "layers::connections")]
+    pub max_connections: Option<u32>,
+    /// On SQLite, how often to look for what other processes wrote.
     #[serde(deserialize_with = "layers::duration")]
     pub poll_interval: Duration,
+    /// On PostgreSQL, how often to look for work of which no doorbell told.
+    #[serde(deserialize_with = "layers::duration")]
+    pub sweep_interval: Duration,
+}
+
+impl Database {
+    /// How a program connects that needs `usual` connections when nothing is configured.
+    #[must_use]
+    pub fn client(&self, name: &'static str, usual: u32) -> Client {
+        Client { name, max_connections: self.max_connections.unwrap_or(usual) }
+    }
 }
 
 /// The HTTP control plane.

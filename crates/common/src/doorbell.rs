@@ -3,14 +3,20 @@
 //! Losing, repeating or delaying a ring costs latency, never correctness: the store is the truth.
 
 mod local;
+mod postgres;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 pub use local::LocalDoorbell;
+pub use postgres::PostgresDoorbell;
+use serde::{Deserialize, Serialize};
 
-use crate::{model::ExecutionId, requirement::Requirement};
+use crate::{config, model::ExecutionId, requirement::Requirement, store::Backend};
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ring {
     /// An execution was queued.
     Queued {
@@ -55,5 +61,19 @@ pub trait Doorbell: Send + Sync + 'static {
 #[async_trait]
 pub trait Listener: Send {
     /// Waits for the next wake-up. Cancel-safe: dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// When nothing can be heard any more. What was rung since is lost: listen again, and look at everything.
     async fn wake(&mut self) -> Result<Wake, DoorbellError>;
+}
+
+/// The doorbell that goes with a store.
+#[must_use]
+pub fn open(backend: &Backend, configuration: &config::Database) -> Arc<dyn Doorbell> {
+    match backend {
+        Backend::Sqlite(_) => Arc::new(LocalDoorbell::new(configuration.poll_interval)),
+        Backend::Postgres(store) => {
+            Arc::new(PostgresDoorbell::new(store.clone(), configuration.sweep_interval))
+        }
+    }
 }

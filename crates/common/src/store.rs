@@ -5,6 +5,7 @@
 //! database's, never a client's. One trait a subject; [`Store`] is all of them, and [`open`] picks the adapter by URL.
 
 mod error;
+pub mod postgres;
 pub mod sqlite;
 
 use std::{sync::Arc, time::Duration};
@@ -12,6 +13,7 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 pub use error::StoreError;
 use jiff::Timestamp;
+pub use postgres::PostgresStore;
 use secrecy::{ExposeSecret, SecretString};
 pub use sqlite::SqliteStore;
 
@@ -86,7 +88,8 @@ pub trait LeaseStore: Send + Sync + 'static {
     async fn heartbeat(&self, worker: WorkerId, lease: Duration) -> Result<Vec<HeldLease>>;
     /// What the worker holds, without renewing.
     async fn held(&self, worker: WorkerId) -> Result<Vec<HeldLease>>;
-    /// Records the one outcome of an execution together with the last of its log.
+    /// Records the one outcome of an execution together with the last of its log. The same outcome again changes nothing:
+    /// whoever did not get the answer may ask again.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when the attempt is no longer current: nothing was written.
@@ -102,14 +105,15 @@ pub trait LeaseStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Fenced`] when the attempt is no longer current.
     async fn release(&self, fence: Fence) -> Result<()>;
-    /// Takes executions away from workers whose lease has expired: back to the queue, or lost.
+    /// Takes executions away from workers whose lease has expired: back to the queue, or lost. Any number may do it at once.
     async fn reap(&self) -> Result<Vec<Reaped>>;
 }
 
 /// Logs of attempts.
 #[async_trait]
 pub trait LogStore: Send + Sync + 'static {
-    /// Adds to the log of a running attempt.
+    /// Adds to the log of a running attempt. A position that has been written already stays as it is: whoever did not get
+    /// the answer may ask again.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when the attempt is no longer current: nothing was written.
@@ -270,16 +274,47 @@ pub struct NewWorker {
     pub slots: u32,
 }
 
+/// Who opens a store.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// Name of the program; PostgreSQL shows it in `pg_stat_activity`.
+    pub name: &'static str,
+    /// Most connections to PostgreSQL, the one that listens included. SQLite, which has no server, ignores it.
+    pub max_connections: u32,
+}
+
+/// An opened store, before it is only a store: the doorbell depends on which one it is.
+#[derive(Clone, Debug)]
+pub enum Backend {
+    /// One file.
+    Sqlite(SqliteStore),
+    /// A database server.
+    Postgres(PostgresStore),
+}
+
+impl Backend {
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn Store> {
+        match self {
+            Self::Sqlite(store) => Arc::new(store.clone()),
+            Self::Postgres(store) => Arc::new(store.clone()),
+        }
+    }
+}
+
 /// Opens the store of a URL, creating and migrating it as needed.
 ///
 /// # Errors
 /// [`StoreError::Url`] when the URL is not one of a known store, otherwise what opening it led to.
-pub async fn open(url: &SecretString) -> Result<Arc<dyn Store>> {
+pub async fn open(url: &SecretString, client: &Client) -> Result<Backend> {
+    const EXPECTED: &str = "sqlite:///path/to/file or postgres://user:password@host/database is expected";
     match url.expose_secret().split_once(':') {
-        Some(("sqlite", _)) => Ok(Arc::new(SqliteStore::open(url.expose_secret()).await?)),
-        Some((scheme, _)) => Err(StoreError::Url(format!(
-            "scheme '{scheme}' is not known; sqlite:///path/to/file is expected"
-        ))),
-        None => Err(StoreError::Url("it has no scheme; sqlite:///path/to/file is expected".to_owned())),
+        Some(("sqlite", _)) => Ok(Backend::Sqlite(SqliteStore::open(url.expose_secret()).await?)),
+        Some(("postgres" | "postgresql", _)) => {
+            Ok(Backend::Postgres(PostgresStore::open(url.expose_secret(), client).await?))
+        }
+        Some((scheme, _)) => Err(StoreError::Url(format!("scheme '{scheme}' is not known; {EXPECTED}"))),
+        None => Err(StoreError::Url(format!("it has no scheme; {EXPECTED}"))),
     }
 }

@@ -180,7 +180,8 @@ impl Executor {
             }
         };
         let log = log.await.context("collecting the output was interrupted")?;
-        let (judged, interpreter, secrets) = (execution.clone(), interpreter.map(described), redactor.clone());
+        let (judged, interpreter, secrets) =
+            (execution.clone(), interpreter.map(described), redactor.clone());
         // reading a large result blocks
         let attempt = tokio::task::spawn_blocking(move || match ending {
             Ok(ending) => verdict::judge(&judged, ending, log, timeout, interpreter, &secrets),

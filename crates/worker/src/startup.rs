@@ -1,11 +1,9 @@
 //! What `attune-agent` and `attune-worker` have in common once the runtimes are known: phases two and three.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, ensure};
-use attune_common::{
-    artifact_store::ArtifactStore, config, doorbell::LocalDoorbell, model::WorkerKind, store,
-};
+use attune_common::{artifact_store::ArtifactStore, config, doorbell, model::WorkerKind, store};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
@@ -15,6 +13,9 @@ use crate::{
     settings::WorkerSettings,
     stop::StopSignal,
 };
+
+/// Connections of a worker to PostgreSQL, unless configured: one listens, two are for heartbeats, claims and logs.
+const MAX_CONNECTIONS: u32 = 3;
 
 /// What is logged when `RUST_LOG` does not say it.
 pub const LOG_FILTER: &str = "warn,attune_worker=info";
@@ -97,9 +98,10 @@ pub async fn serve(
         }
         None => None,
     };
-    let store = store::open(configuration.database_url()?).await?;
-    let doorbell = Arc::new(LocalDoorbell::new(configuration.database.poll_interval));
-    WorkerService::new(store, doorbell, artifacts, settings, detection, health).run(stop).await
+    let client = configuration.database.client(kind.program(), MAX_CONNECTIONS);
+    let backend = store::open(configuration.database_url()?, &client).await?;
+    let doorbell = doorbell::open(&backend, &configuration.database);
+    WorkerService::new(backend.store(), doorbell, artifacts, settings, detection, health).run(stop).await
 }
 
 /// Keeps actions, which may run under the same user, out of this process's memory and environment, where credentials are

@@ -12,7 +12,7 @@ use attune_common::{
         worker::{InterpreterCapability, RuntimeCapability},
     },
     pack::archive,
-    store::{self, Fence, NewLogChunk, NewWorker, Store},
+    store::{Fence, NewLogChunk, NewWorker, SqliteStore, Store},
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use secrecy::SecretString;
@@ -54,7 +54,7 @@ impl Server {
         attune_common::tls::install_provider();
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", dir.path().join("attune.db").display());
-        let store = store::open(&url.into()).await.unwrap();
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&url).await.unwrap());
         let doorbell = Arc::new(LocalDoorbell::new(LONG));
         let bell: Arc<dyn Doorbell> = doorbell.clone();
         let mut config = Sources::default().load().unwrap().artifacts;

@@ -1,13 +1,13 @@
 //! The API and the worker, side by side in this process.
 
-use std::{ffi::OsString, io::Read, net::SocketAddr, sync::Arc, time::Duration};
+use std::{ffi::OsString, io::Read, net::SocketAddr, time::Duration};
 
 use anyhow::{Context, anyhow};
 use attune_api::ApiState;
 use attune_common::{
     artifact_store::ArtifactStore,
     config::{Config, Sources},
-    doorbell::LocalDoorbell,
+    doorbell,
     model::{WorkerKind, WorkerStatus},
     store,
 };
@@ -37,6 +37,9 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// How long the worker may take to register.
 const START_LIMIT: Duration = Duration::from_secs(30);
+
+/// Connections to a database server; the state folder's SQLite needs no number.
+const MAX_CONNECTIONS: u32 = 3;
 
 /// What people can choose.
 pub(crate) struct Choices<'a> {
@@ -76,11 +79,14 @@ impl Services {
             ArtifactStore::open(&config.artifacts).map_err(|error| BadInput(error.to_string()))?;
         let listener = attune_api::bind(choices.listen).await.map_err(|error| BadInput(error.to_string()))?;
         let url = url(listener.local_addr().context("cannot tell the API's address")?)?;
-        let store = store::open(&state.database_url()?).await.map_err(|error| BadInput(error.to_string()))?;
+        let client = config.database.client(WorkerKind::Dev.program(), MAX_CONNECTIONS);
+        let backend = store::open(&state.database_url()?, &client)
+            .await
+            .map_err(|error| BadInput(error.to_string()))?;
         let detection = detect().await?;
         let token = random_token().context("cannot make a token")?;
 
-        let doorbell = Arc::new(LocalDoorbell::new(config.database.poll_interval));
+        let (store, doorbell) = (backend.store(), doorbell::open(&backend, &config.database));
         let api_state =
             ApiState::new(store.clone(), doorbell.clone(), artifacts.clone(), &token, settings.lease);
         let stop_api = CancellationToken::new();

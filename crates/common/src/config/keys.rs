@@ -36,12 +36,29 @@ const fn key(path: &'static str, kind: Kind, default: &'static str, about: &'sta
 
 /// Every key, by section.
 pub const KEYS: &[Key] = &[
-    key("database.url", Kind::Secret, "", "where the truth is kept: sqlite:///path/to/file"),
+    key(
+        "database.url",
+        Kind::Secret,
+        "",
+        "where the truth is kept: postgres://user:password@host/database or sqlite:///path/to/file",
+    ),
+    key(
+        "database.max_connections",
+        Kind::Number,
+        "",
+        "most connections to PostgreSQL, at least 2; by default 10 of the API and 3 of a worker",
+    ),
     key(
         "database.poll_interval",
         Kind::Duration,
         "200ms",
-        "how often to look for what other processes wrote",
+        "on SQLite, how often to look for what other processes wrote",
+    ),
+    key(
+        "database.sweep_interval",
+        Kind::Duration,
+        "30s",
+        "on PostgreSQL, how often to look for work of which no notification told",
     ),
     key("api.listen", Kind::Text, "127.0.0.1:8650", "address that the API listens on"),
     key("api.token", Kind::Secret, "", "bearer token that API clients must present"),

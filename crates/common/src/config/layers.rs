@@ -244,6 +244,17 @@ fn parse_duration<E: serde::de::Error>(text: &str) -> Result<Duration, E> {
         .map_err(|_| E::custom(format!("{text:?} is not a time such as 500ms, 10s or 1h 30m")))
 }
 
+/// Reads a number of connections: one listens, so that at least one more is needed.
+pub(super) fn connections<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u32>, D::Error> {
+    let number = Option::<u32>::deserialize(deserializer)?;
+    if number.is_some_and(|number| number < 2) {
+        return Err(serde::de::Error::custom("at least 2 connections are needed: one of them listens"));
+    }
+    Ok(number)
+}
+
 #[cfg(test)]
 mod tests {
     use secrecy::ExposeSecret;

@@ -53,6 +53,18 @@ pub enum WorkerKind {
     Dev,
 }
 
+impl WorkerKind {
+    /// Name of the program.
+    #[must_use]
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Agent => "attune-agent",
+            Self::Worker => "attune-worker",
+            Self::Dev => "attune",
+        }
+    }
+}
+
 /// Whether a worker takes work, judged by the database's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,5 +1,9 @@
 //! What can go wrong with the store.
 
+use std::time::Duration;
+
+use sqlx::migrate::MigrateError;
+
 /// What can go wrong with the store. The text holds the cause, so that a chain of errors says it once.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -20,7 +24,7 @@ pub enum StoreError {
         /// The database, without credentials.
         database: String,
         /// Why.
-        reason: sqlx::migrate::MigrateError,
+        reason: String,
     },
     /// What was named does not exist.
     #[error("{0} does not exist")]
@@ -31,6 +35,14 @@ pub enum StoreError {
     /// The database refused or failed.
     #[error("database: {0}")]
     Database(sqlx::Error),
+    /// The database took too long; whether it did what it was asked for is not known.
+    #[error("database: no answer within {0:?}; is the network between in order?")]
+    Unanswered(Duration),
+    /// Every connection was in use, or none could be made.
+    #[error(
+        "database: no connection within {0:?}; it cannot be reached, or database.max_connections is too small"
+    )]
+    NoConnection(Duration),
     /// A stored value cannot be read.
     #[error("stored {what} cannot be read: {reason}")]
     Corrupt {
@@ -39,6 +51,24 @@ pub enum StoreError {
         /// Why.
         reason: String,
     },
+}
+
+impl StoreError {
+    /// Why migrating failed, in words.
+    pub(super) fn migrate(database: &str, error: &MigrateError) -> Self {
+        let reason = match error {
+            MigrateError::VersionMissing(version) => Self::newer(*version),
+            other => other.to_string(),
+        };
+        Self::Migrate { database: database.to_owned(), reason }
+    }
+
+    /// What is said about a database that has a migration that this program does not know.
+    pub(super) fn newer(version: i64) -> String {
+        format!(
+            "it is newer than this program, which does not know its migration {version}; use the release that made it, or a later one"
+        )
+    }
 }
 
 impl From<sqlx::Error> for StoreError {

@@ -85,7 +85,7 @@ impl SqliteStore {
             other => other,
         })?;
         let migrated = MIGRATIONS.run_direct(None, &mut *transaction, false).await;
-        migrated.map_err(|reason| StoreError::Migrate { database: file.display().to_string(), reason })?;
+        migrated.map_err(|error| StoreError::migrate(&file.display().to_string(), &error))?;
         Ok(transaction.commit().await?)
     }
 

@@ -59,7 +59,8 @@ impl Listening {
 
 fn listen(doorbell: Arc<dyn Doorbell>, pause: Duration) -> Trying {
     Box::pin(async move {
-        tokio::time::sleep(pause).await;
+        // drawn, so that not every worker comes at once when a server is back
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         doorbell.listen().await
     })
 }

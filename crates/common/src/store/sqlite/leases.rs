@@ -126,6 +126,20 @@ impl LeaseStore for SqliteStore {
     ) -> Result<()> {
         debug_assert!(status.is_final(), "an attempt finishes in a final status");
         let mut transaction = self.begin().await?;
+        let outcome = rows::to_json(&outcome)?;
+        let repeated = sqlx::query(
+            "SELECT 1 FROM executions WHERE id = ?1 AND attempt = ?2 AND worker = ?3 AND status = ?4 AND outcome = ?5",
+        )
+        .bind(fence.execution.to_string())
+        .bind(fence.attempt)
+        .bind(fence.worker.to_string())
+        .bind(status.as_str())
+        .bind(&outcome)
+        .fetch_optional(&mut *transaction)
+        .await?;
+        if repeated.is_some() {
+            return Ok(());
+        }
         logs::insert(&mut transaction, fence, &log).await?;
         let finished = sqlx::query(concat!(
             "UPDATE executions SET status = ?4, outcome = ?5, finished_at = ",
@@ -137,7 +151,7 @@ impl LeaseStore for SqliteStore {
         .bind(fence.attempt)
         .bind(fence.worker.to_string())
         .bind(status.as_str())
-        .bind(rows::to_json(&outcome)?)
+        .bind(outcome)
         .execute(&mut *transaction)
         .await?;
         if finished.rows_affected() == 0 {

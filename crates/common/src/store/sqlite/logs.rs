@@ -9,7 +9,8 @@ use crate::{
     store::{Fence, LogStore, NewLogChunk, Result, StoreError},
 };
 
-/// Inserts chunks as long as the fence is current; the condition is in the statement itself.
+/// Inserts chunks as long as the fence is current; the condition is in the statement itself. Those that are there already
+/// were inserted by a first try whose answer was lost.
 pub(super) async fn insert(
     transaction: &mut Transaction<'_, Sqlite>,
     fence: Fence,
@@ -19,7 +20,8 @@ pub(super) async fn insert(
         let inserted = sqlx::query(concat!(
             "INSERT INTO log_chunks (execution, attempt, position, stream, written_at, data)
              SELECT ?1, ?2, ?4, ?5, ", now!(), ", ?6
-             WHERE EXISTS (SELECT 1 FROM executions WHERE id = ?1 AND attempt = ?2 AND worker = ?3 AND status = 'running')"
+             WHERE EXISTS (SELECT 1 FROM executions WHERE id = ?1 AND attempt = ?2 AND worker = ?3 AND status = 'running')
+             ON CONFLICT DO UPDATE SET data = data"
         ))
         .bind(fence.execution.to_string())
         .bind(fence.attempt)

@@ -1,0 +1,203 @@
+-- What an agent may do: one function an operation, one round trip each, each with the rights of the owner of the tables.
+-- A worker's id is drawn at random at its start and is never shown to other agents: with the attempt it is the fence of its leases.
+--
+-- search_path is fixed because the functions run with their owner's rights:
+-- https://www.postgresql.org/docs/current/sql-createfunction.html#SQL-CREATEFUNCTION-SECURITY
+-- enable_seqscan is off where a plan that was made for a small table would outlive the table's growth.
+
+-- Which migrations the database has, for the program that may not apply any.
+CREATE FUNCTION attune_agent.migrations() RETURNS TABLE (version bigint, checksum bytea)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT m.version, m.checksum FROM attune.migrations m ORDER BY m.version
+$$;
+
+CREATE FUNCTION attune_agent.pack_archive(wanted text) RETURNS bytea
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT a.archive FROM attune.pack_archives a WHERE a.digest = wanted
+$$;
+
+CREATE FUNCTION attune_agent.known_requirements() RETURNS SETOF text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT r.requirement FROM attune.requirements r
+$$;
+
+CREATE FUNCTION attune_agent.register_worker(
+    new_id uuid, new_name text, new_kind jsonb, new_version text, new_capabilities jsonb, new_slots bigint
+) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    -- a start before this one that was killed could not say goodbye
+    DELETE FROM attune.workers w
+    WHERE w.name = new_name AND w.heartbeat_at < statement_timestamp() - interval '60 seconds';
+    -- the same id again: the first answer was lost on its way
+    INSERT INTO attune.workers (id, name, kind, version, capabilities, slots, registered_at, heartbeat_at)
+    VALUES (new_id, new_name, new_kind, new_version, new_capabilities, new_slots, statement_timestamp(), statement_timestamp())
+    ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at
+$$;
+
+CREATE FUNCTION attune_agent.drain_worker(leaving uuid) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE attune.workers w SET draining = true WHERE w.id = leaving
+$$;
+
+CREATE FUNCTION attune_agent.deregister_worker(leaving uuid) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    DELETE FROM attune.workers w WHERE w.id = leaving
+$$;
+
+-- Takes one execution, if it is still queued.
+CREATE FUNCTION attune_agent.claim(claimer uuid, wanted uuid, lease interval) RETURNS SETOF attune.executions
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    UPDATE attune.executions e
+    SET status = 'running', attempt = e.attempt + 1, attempts_left = e.attempts_left - 1, worker = claimer,
+        worker_name = (SELECT w.name FROM attune.workers w WHERE w.id = claimer),
+        started_at = statement_timestamp(), lease_expires_at = statement_timestamp() + lease
+    WHERE e.id = wanted AND e.status = 'queued'
+    RETURNING e.*
+$$;
+
+-- Takes the oldest queued execution with one of these requirements. Only the one that is taken gets locked: to others who look
+-- at the same moment, everything else stays free. What somebody else is taking is passed over.
+CREATE FUNCTION attune_agent.claim_next(claimer uuid, fitting text[], lease interval) RETURNS SETOF attune.executions
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+DECLARE
+    candidate text;
+    taken uuid;
+BEGIN
+    FOR candidate IN
+        SELECT r.requirement
+        FROM unnest(fitting) AS r (requirement)
+        CROSS JOIN LATERAL (
+            SELECT e.created_at, e.id FROM attune.executions e
+            WHERE e.status = 'queued' AND e.requirement = r.requirement
+            ORDER BY e.created_at, e.id LIMIT 1
+        ) AS oldest
+        ORDER BY oldest.created_at, oldest.id
+    LOOP
+        SELECT e.id INTO taken FROM attune.executions e
+        WHERE e.status = 'queued' AND e.requirement = candidate
+        ORDER BY e.created_at, e.id LIMIT 1
+        FOR UPDATE SKIP LOCKED;
+        IF FOUND THEN
+            RETURN QUERY SELECT * FROM attune_agent.claim(claimer, taken, lease);
+            RETURN;
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- Says that a worker lives, renews its leases, and tells what it holds and what of it was cancelled. No row: it is not
+-- registered. One row of nulls: it holds nothing.
+CREATE FUNCTION attune_agent.heartbeat(sender uuid, lease interval)
+RETURNS TABLE (execution uuid, attempt bigint, cancel_requested boolean)
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+    WITH alive AS (
+        UPDATE attune.workers w SET heartbeat_at = statement_timestamp() WHERE w.id = sender RETURNING w.id
+    ), renewed AS (
+        UPDATE attune.executions e SET lease_expires_at = statement_timestamp() + lease
+        WHERE e.worker = sender AND e.status = 'running' AND EXISTS (SELECT FROM alive)
+        RETURNING e.id, e.attempt, e.cancel_requested
+    )
+    SELECT r.id, r.attempt, r.cancel_requested FROM alive LEFT JOIN renewed r ON true
+$$;
+
+CREATE FUNCTION attune_agent.held(holder uuid)
+RETURNS TABLE (execution uuid, attempt bigint, cancel_requested boolean)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+    SELECT e.id, e.attempt, e.cancel_requested FROM attune.executions e WHERE e.worker = holder AND e.status = 'running'
+$$;
+
+-- Adds to the log of a running attempt; false when the fence is stale. The row is held until the pieces are in, so that no
+-- other end comes between. Pieces that are there already come from a first try whose answer was lost.
+CREATE FUNCTION attune_agent.append_log(
+    fenced_execution uuid, fenced_attempt bigint, fenced_worker uuid, positions bigint[], streams text[], pieces bytea[]
+) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH current AS (
+        SELECT e.id FROM attune.executions e
+        WHERE e.id = fenced_execution AND e.attempt = fenced_attempt AND e.worker = fenced_worker AND e.status = 'running'
+        FOR SHARE
+    ), written AS (
+        INSERT INTO attune.log_chunks (execution, attempt, position, stream, written_at, data)
+        SELECT c.id, fenced_attempt, p.position, p.stream, statement_timestamp(), p.data
+        FROM current c, unnest(positions, streams, pieces) AS p (position, stream, data)
+        ON CONFLICT DO NOTHING
+    )
+    SELECT EXISTS (SELECT FROM current)
+$$;
+
+-- Records the outcome of an attempt with the last of its log; false when the fence is stale. The same outcome again is no
+-- fault: the first answer was lost.
+CREATE FUNCTION attune_agent.finish(
+    fenced_execution uuid, fenced_attempt bigint, fenced_worker uuid, new_status text, new_outcome jsonb,
+    positions bigint[], streams text[], pieces bytea[]
+) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF new_status IN ('queued', 'running', 'lost') THEN
+        RAISE EXCEPTION 'an attempt cannot finish as %', new_status;
+    END IF;
+    UPDATE attune.executions e
+    SET status = new_status, outcome = new_outcome, finished_at = statement_timestamp(), lease_expires_at = NULL
+    WHERE e.id = fenced_execution AND e.attempt = fenced_attempt AND e.worker = fenced_worker AND e.status = 'running';
+    IF NOT FOUND THEN
+        RETURN EXISTS (
+            SELECT FROM attune.executions e
+            WHERE e.id = fenced_execution AND e.attempt = fenced_attempt AND e.worker = fenced_worker
+              AND e.status = new_status AND e.outcome = new_outcome
+        );
+    END IF;
+    INSERT INTO attune.log_chunks (execution, attempt, position, stream, written_at, data)
+    SELECT fenced_execution, fenced_attempt, p.position, p.stream, statement_timestamp(), p.data
+    FROM unnest(positions, streams, pieces) AS p (position, stream, data)
+    ON CONFLICT DO NOTHING;
+    RETURN true;
+END
+$$;
+
+-- Gives a running execution back, as if the attempt had not counted; false when the fence is stale.
+CREATE FUNCTION attune_agent.release(fenced_execution uuid, fenced_attempt bigint, fenced_worker uuid) RETURNS boolean
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH released AS (
+        UPDATE attune.executions e
+        SET status = 'queued', attempts_left = e.attempts_left + 1, lease_expires_at = NULL
+        WHERE e.id = fenced_execution AND e.attempt = fenced_attempt AND e.worker = fenced_worker AND e.status = 'running'
+        RETURNING e.id
+    )
+    SELECT EXISTS (SELECT FROM released)
+$$;
+
+-- Takes executions away from workers that have gone silent: back to the queue, or lost. Reapers that look at the same moment
+-- share the work. A thousand at a time, so that no statement of others waits for long.
+CREATE FUNCTION attune_agent.reap() RETURNS TABLE (execution uuid, requirement text, status text)
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
+AS $$
+    WITH expired AS MATERIALIZED (
+        SELECT e.id FROM attune.executions e
+        WHERE e.status = 'running' AND e.lease_expires_at < statement_timestamp()
+        LIMIT 1000 FOR UPDATE SKIP LOCKED
+    )
+    UPDATE attune.executions e
+    SET lease_expires_at = NULL,
+        status = CASE WHEN e.cancel_requested THEN 'cancelled' WHEN e.attempts_left > 0 THEN 'queued' ELSE 'lost' END,
+        finished_at = CASE WHEN e.cancel_requested OR e.attempts_left = 0 THEN statement_timestamp() END,
+        outcome = jsonb_build_object('error', 'worker ' || coalesce(e.worker_name, e.worker::text)
+            || ' was not heard of while it ran attempt ' || e.attempt)
+    FROM expired WHERE e.id = expired.id
+    RETURNING e.id, e.requirement, e.status
+$$;
+
+-- functions are everybody's by default
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA attune, attune_agent FROM PUBLIC;

@@ -1,0 +1,129 @@
+//! What a claim costs when a million executions wait, against an empty queue, on PostgreSQL. Prints a table and one line of JSON.
+
+#![expect(clippy::print_stdout, reason = "a report")]
+
+use std::time::{Duration, Instant};
+
+use attune_common::{
+    model::{Capabilities, Parameters, WorkerId, WorkerKind},
+    requirement::Requirement,
+    store::{self, Client, NewExecution, NewPack, NewWorker, Store},
+};
+use attune_tests::{
+    million::{self, Fill},
+    postgres::{self, execute},
+};
+use serde_json::{Value, json};
+
+const RUNS: usize = 1000;
+const LEASE: Duration = Duration::from_mins(10);
+
+struct Bench {
+    store: std::sync::Arc<dyn Store>,
+    worker: WorkerId,
+}
+
+impl Bench {
+    async fn submit(&self) {
+        let new = NewExecution {
+            action: "mine.work".parse().expect("a ref"),
+            parameters: Parameters::default(),
+            idempotency_key: None,
+        };
+        self.store.submit(new).await.expect("it is queued");
+    }
+
+    /// Times of claims with these requirements. `before` prepares each of them.
+    async fn claims(&self, of: &[Requirement], found: bool, before: impl AsyncFn()) -> Vec<Duration> {
+        let mut times = Vec::new();
+        for _ in 0..RUNS {
+            before().await;
+            let start = Instant::now();
+            let claimed = self.store.claim_next(self.worker, of, LEASE).await.expect("it answers");
+            times.push(start.elapsed());
+            assert_eq!(claimed.is_some(), found);
+        }
+        times.sort();
+        times
+    }
+}
+
+fn requirements() -> Vec<Requirement> {
+    (1..=50).map(|number| format!("shell; number={number}").parse().expect("a requirement")).collect()
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+    sorted[(sorted.len() - 1) * percent / 100].as_secs_f64() * 1000.0
+}
+
+#[tokio::main]
+async fn main() {
+    let database = postgres::shared().database().await;
+    let client = Client { name: "attune-bench", max_connections: 3 };
+    let store = store::open(&database.url("owner").into(), &client).await.expect("a store").store();
+    let bench = Bench { store, worker: WorkerId::new() };
+    prepare(&bench).await;
+    let (fifty, mut fifty_and_shell) = (requirements(), requirements());
+    fifty_and_shell.push("shell".parse().expect("a requirement"));
+    let nothing = async || {};
+
+    let empty = bench.claims(&fifty_and_shell, false, nothing).await;
+    let one = bench.claims(&fifty_and_shell, true, || bench.submit()).await;
+    bench.submit().await;
+    let mut superuser = database.superuser().await;
+    million::fill(&mut superuser, Fill::Waiting).await;
+    execute(&mut superuser, "ANALYZE attune.executions").await;
+    let million = bench.claims(&fifty, true, nothing).await;
+
+    println!("claim_next over 50 requirements, {RUNS} runs each, milliseconds");
+    println!("{:28}{:>8}{:>8}{:>8}", "", "p50", "p95", "p99");
+    let rows = [
+        ("empty queue, nothing found", &empty),
+        ("one waits, claimed", &one),
+        ("a million wait, claimed", &million),
+    ];
+    for (name, times) in rows {
+        let [p50, p95, p99] = [50, 95, 99].map(|percent| percentile(times, percent));
+        println!("{name:28}{p50:8.2}{p95:8.2}{p99:8.2}");
+    }
+    let ratio = |percent| percentile(&million, percent) / percentile(&one, percent);
+    println!("{:28}{:8.2}{:8.2}{:8.2}", "ratio, a million to one", ratio(50), ratio(95), ratio(99));
+    let figures = |times: &[Duration]| -> Value {
+        json!({"p50": percentile(times, 50), "p95": percentile(times, 95), "p99": percentile(times, 99)})
+    };
+    println!(
+        "{}",
+        json!({
+            "benchmark": "claim_latency", "store": "postgres", "runs": RUNS, "requirements": 50, "unit": "ms",
+            "empty": figures(&empty), "one": figures(&one), "million": figures(&million),
+            "ratio": {"p50": ratio(50), "p95": ratio(95), "p99": ratio(99)},
+        })
+    );
+}
+
+async fn prepare(bench: &Bench) {
+    let action = serde_json::from_value(json!({
+        "ref": "mine.work", "label": "", "description": "", "enabled": true, "runner_type": "shell", "entry_point": "work.sh",
+        "parameters": {}, "parameter_delivery": "stdin", "parameter_format": "json", "output_format": "text", "max_attempts": 3,
+    }))
+    .expect("an action");
+    let pack = NewPack {
+        r#ref: "mine".to_owned(),
+        version: "1".to_owned(),
+        label: String::new(),
+        description: String::new(),
+        digest: "digest".to_owned(),
+        archive: Vec::new(),
+        actions: vec![action],
+    };
+    bench.store.push_pack(pack).await.expect("it is stored");
+    let worker = NewWorker {
+        id: bench.worker,
+        name: "worker".to_owned(),
+        kind: WorkerKind::Agent,
+        version: "1".to_owned(),
+        capabilities: Capabilities::default(),
+        slots: 1,
+    };
+    bench.store.register_worker(worker).await.expect("it is registered");
+}

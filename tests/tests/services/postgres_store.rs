@@ -1,0 +1,149 @@
+//! The PostgreSQL store does what every store must do, whoever connects, and says what keeps it from doing so.
+
+use std::{
+    fs::File,
+    process::{Command, Stdio},
+};
+
+use attune_tests::{
+    binaries,
+    dev::wait_for,
+    postgres::{self, Database, PASSWORD, execute},
+    store_conformance,
+};
+use sqlx::Row;
+
+use crate::{backend, both, open};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_conforms_with_one_role_for_everything() {
+    let database = postgres::shared().database().await;
+    let url = database.url("owner");
+    store_conformance::run(backend(&url).await.store(), backend(&url).await.store()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn it_conforms_with_agents_that_may_only_do_what_agents_need() {
+    let database = postgres::shared().database_with_roles().await;
+    let (api, agent) = both(&database).await;
+    store_conformance::run(api, agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn twenty_may_open_a_new_database_at_once() {
+    let database = postgres::shared().database().await;
+    let starts: Vec<_> = (0..20)
+        .map(|_| {
+            let url = database.url("owner");
+            tokio::spawn(async move { open(&url).await.map(drop) })
+        })
+        .collect();
+    for start in starts {
+        start.await.unwrap().unwrap();
+    }
+    assert_eq!(migrations(&database).await, 2);
+}
+
+#[tokio::test]
+async fn twenty_processes_may_start_at_once_on_a_new_database() {
+    let database = postgres::shared().database().await;
+    let folder = tempfile::tempdir().unwrap();
+    let log = |number: usize| folder.path().join(format!("{number}.log"));
+    let mut processes: Vec<_> = (0..20)
+        .map(|number| {
+            Command::new(binaries::path("attune-api"))
+                .args(["--listen", "127.0.0.1:0"])
+                .env("ATTUNE__DATABASE__URL", database.url("owner"))
+                .env("ATTUNE__API__TOKEN", "a-token-for-one-test-run")
+                .env("RUST_LOG", "info")
+                .stdin(Stdio::null())
+                .stderr(File::create(log(number)).unwrap())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for (number, process) in processes.iter_mut().enumerate() {
+        wait_for("attune-api to listen", || {
+            let text = std::fs::read_to_string(log(number)).unwrap();
+            assert!(process.try_wait().unwrap().is_none(), "it ended: {text}");
+            assert!(!text.contains(PASSWORD), "{text}");
+            text.contains("listening")
+        });
+    }
+    for process in &mut processes {
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+    assert_eq!(migrations(&database).await, 2);
+}
+
+async fn migrations(database: &Database<'_>) -> i64 {
+    let mut connection = database.superuser().await;
+    let row =
+        sqlx::query("SELECT count(*) FROM attune.migrations WHERE success").fetch_one(&mut connection).await;
+    row.unwrap().get(0)
+}
+
+/// What opening leads to, without what differs from run to run.
+async fn told(database: &Database<'_>, url: &str) -> String {
+    let error = open(url).await.expect_err("it must be refused").to_string();
+    assert!(!error.contains(PASSWORD), "{error}");
+    let address = database.server.address();
+    let port = address.rsplit(':').next().unwrap();
+    error.replace(&database.name, "DATABASE").replace(&address, "HOST:PORT").replace(port, "PORT")
+}
+
+#[tokio::test]
+async fn what_keeps_it_from_opening_is_said_with_what_to_do() {
+    let database = postgres::shared().database_with_roles().await;
+    let url = database.url("attune_api");
+    let mut lines = vec![
+        told(&database, &url.replace(PASSWORD, "wrong")).await,
+        told(&database, &url.replace("attune_api", "nobody")).await,
+        told(&database, &url.replace(&database.name, "missing")).await,
+        told(&database, &url.replace(&database.server.address(), "127.0.0.1:1")).await,
+        told(&database, &url.replace("127.0.0.1", "host.invalid"))
+            .await
+            .split(" (")
+            .next()
+            .unwrap()
+            .to_owned(),
+        told(&database, &format!("{url}?sslmod=require")).await,
+        // an agent that comes before the API has made the tables
+        told(&database, &database.url("attune_agent")).await,
+    ];
+    let mut superuser = database.superuser().await;
+    let full = postgres::shared().database().await;
+    execute(&mut superuser, &format!("ALTER DATABASE {} CONNECTION LIMIT 0", full.name)).await;
+    lines.push(told(&full, &full.url("owner")).await);
+    backend(&url).await;
+    // a role that may connect and nothing else
+    execute(&mut superuser, &format!("GRANT CONNECT ON DATABASE {} TO owner", database.name)).await;
+    lines.push(told(&database, &database.url("owner")).await);
+    // a later program was here
+    execute(&mut superuser, "INSERT INTO attune.migrations VALUES (9000, 'later', now(), true, '', 0)").await;
+    lines.push(told(&database, &url).await);
+    lines.push(told(&database, &database.url("attune_agent")).await);
+    insta::assert_snapshot!(lines.join("\n"));
+}
+
+#[tokio::test]
+async fn sessions_say_who_they_are_and_have_limits() {
+    let database = postgres::shared().database().await;
+    let store = backend(&database.url("owner")).await;
+    assert!(!format!("{store:?}").contains(PASSWORD));
+    store.store().packs().await.unwrap();
+    let mut superuser = database.superuser().await;
+    let sessions =
+        sqlx::query("SELECT application_name FROM pg_stat_activity WHERE datname = $1 AND usename = 'owner'")
+            .bind(&database.name)
+            .fetch_all(&mut superuser)
+            .await
+            .unwrap();
+    assert!(sessions.iter().all(|row| row.get::<&str, _>(0) == "attune-test") && !sessions.is_empty());
+    // a lock that is not given is not waited for until the end of time
+    execute(&mut superuser, "BEGIN; LOCK TABLE attune.packs").await;
+    let url = format!("{}?options=-c%20lock_timeout%3D50ms", database.url("owner"));
+    let error = backend(&url).await.store().packs().await.unwrap_err().to_string();
+    assert!(error.contains("lock timeout"), "{error}");
+}
