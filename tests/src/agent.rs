@@ -68,10 +68,8 @@ impl Agent {
             let ended = agent.child.try_wait().unwrap();
             let log = agent.log();
             let line = log.lines().find(|line| line.contains("answering probes"));
-            agent.address = line
-                .and_then(|line| line.split_once("address=")?.1.split_whitespace().next())
-                .unwrap_or_default()
-                .to_owned();
+            let address = line.and_then(|line| line.split_once("address=")?.1.split_whitespace().next());
+            agent.address = address.unwrap_or_default().into();
             let answers = !agent.address.is_empty();
             assert!(answers || ended.is_none(), "attune-agent ended with {ended:?}:\n{log}");
             answers

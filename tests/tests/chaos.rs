@@ -3,6 +3,8 @@
 //! Afterwards every execution has ended exactly once, and nothing of one runs after its end. The seed is printed;
 //! `ATTUNE_CHAOS_SEED` replays its choices (not the kernel's timing), `ATTUNE_CHAOS_EXECUTIONS` changes the number.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{
     collections::HashMap,
     fs::{self, File},

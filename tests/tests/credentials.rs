@@ -3,6 +3,8 @@
 //! The agent runs as an ordinary user, and the action under the same user, which is the hard case. Its environment holds a
 //! marker, as a password in `ATTUNE__DATABASE__URL` would be there.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{
     fs::{self, File},
     os::unix::fs::PermissionsExt,

@@ -1,5 +1,7 @@
 //! Probes, drains and workers that end by themselves: the real `attune-agent` on a real store.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{io::Write, net::TcpListener, process::Output, time::Duration};
 
 use attune_common::model::{Execution, ExecutionId, ExecutionStatus};

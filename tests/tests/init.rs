@@ -1,5 +1,7 @@
 //! `attune-agent` as the first process of a container, made with bubblewrap.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{
     fs::{self, File},
     os::unix::process::ExitStatusExt,

@@ -1,5 +1,7 @@
 //! Parameters on their way through real interpreters: whatever the delivery, the format and the language, every byte survives.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{fs, path::Path};
 
 use attune_common::model::ExecutionStatus;
