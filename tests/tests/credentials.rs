@@ -199,7 +199,7 @@ fn not_in_a_core_file() {
     assert!(scene.run().contains("limit (0, 0)"), "an action leaves none");
     let limit = rustix::process::getrlimit(rustix::process::Resource::Core);
     assert_ne!(limit.maximum, Some(0), "this test needs a shell whose 'ulimit -H -c' is more than 0");
-    kill_process(Pid::from_raw(scene.agent.id().cast_signed()).unwrap(), Signal::QUIT).unwrap();
+    kill_process(Pid::from_raw(scene.agent.id().cast_signed()).unwrap(), Signal::ABORT).unwrap();
     let status = scene.agent.wait().unwrap();
     assert!(!std::os::unix::process::ExitStatusExt::core_dumped(&status), "{status}");
     let names: Vec<_> =

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
+    collections::BTreeMap,
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -14,7 +16,7 @@ use attune_tests::{
     binaries,
     service::{Machine, RunningWorker, runtimes},
 };
-use attune_worker::{environment::variables, settings::WorkerSettings};
+use attune_worker::{environment::variables, runtime_detect, settings::WorkerSettings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -605,4 +607,46 @@ async fn attune_worker_tells_its_progress() {
     ]}, {
         insta::assert_snapshot!(told.join("\n"));
     });
+}
+
+#[tokio::test]
+async fn another_user_builds_and_uses_an_environment_and_cannot_change_it() {
+    let machine = Machine::new().await;
+    // the way to the cache is open, as to /var/cache
+    fs::set_permissions(machine.folder(), fs::Permissions::from_mode(0o755)).unwrap();
+    let script = r#"
+import greet, json, os, sys
+def refused(path):
+    try:
+        open(path, "w")
+    except PermissionError:
+        return True
+for folder in (os.environ["HOME"], os.environ["TMPDIR"], os.environ["ATTUNE_ARTIFACTS_DIR"], "."):
+    open(f"{folder}/mine", "w").write("mine")
+with open(os.environ["ATTUNE_PARAMETERS_FILE"]) as parameters:
+    given = json.load(parameters)
+closed = [refused(place) for place in (greet.__file__, sys.prefix + "/new", __file__, os.environ["ATTUNE_PACK_DIR"] + "/new")]
+print(json.dumps({"user": [os.getuid(), os.getgid()], "greet": greet.VERSION, "closed": closed, "given": given}))
+"#;
+    let pack = Pack::new().file("requirements.txt", "--no-index\n--find-links wheels\ngreet==1.0\n").action(
+        "who",
+        "py",
+        "runner_type: python\nparameter_delivery: file\n",
+        script,
+    );
+    wheel(&pack.path().join("wheels"));
+    machine.push_folder(pack.path()).await;
+    let mut settings = without_uv(&machine);
+    settings.execution.confinement.run_as = Some("64995:64994".parse().unwrap());
+    let python = BTreeMap::from([("python".to_owned(), PathBuf::from("/usr/bin/python3"))]);
+    let detection = runtime_detect::detect(&runtime_detect::Options::configured(&python, "the test")).await;
+    let worker = machine.start_with(settings, detection.unwrap());
+    // the first one installs, the second one finds it done
+    for _ in 0..2 {
+        let expected =
+            json!({"user": [64995, 64994], "greet": "1.0", "closed": [true, true, true, true], "given": {}});
+        assert_eq!(result(&machine, "who").await, expected);
+    }
+    assert_eq!(machine.leftover_workspaces(), 0);
+    stop(worker).await;
 }

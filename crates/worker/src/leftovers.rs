@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     removal,
-    supervisor::end_by_mark,
+    supervisor::Orphans,
     workspace::{ARTIFACTS_VARIABLE, FOLDER},
 };
 
@@ -27,7 +27,7 @@ pub(crate) fn remove(cache_dir: &Path) -> io::Result<usize> {
         let Ok(lock) = File::open(root.join("lock")) else { continue };
         if lock.try_lock().is_ok() {
             let mark = format!("{ARTIFACTS_VARIABLE}={}", root.join("artifacts").display());
-            end_by_mark(None, Some(&mark));
+            Orphans { session: None, mark: Some(&mark), is_supervisor: &|_| true }.end();
             removal::remove(&root)?;
             removed += 1;
         }

@@ -85,6 +85,7 @@ pub async fn serve(
         }
     }
     make_unreadable()?;
+    adopt_orphans()?;
     let stop = StopSignal::on_signals()?;
     let settings = WorkerSettings::from_config(&configuration.worker, kind)?;
     let artifacts = ArtifactStore::open(&configuration.artifacts)?;
@@ -102,6 +103,16 @@ pub async fn serve(
     let backend = store::open(configuration.database_url()?, &client).await?;
     let doorbell = doorbell::open(&backend, &configuration.database);
     WorkerService::new(backend.store(), doorbell, artifacts, settings, detection, health).run(stop).await
+}
+
+/// Makes this process the parent of what a supervisor that was killed leaves behind, so that it can be found
+/// (`PR_SET_CHILD_SUBREAPER`).
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn adopt_orphans() -> anyhow::Result<()> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .context("cannot become the parent of what actions leave behind")
 }
 
 /// Keeps actions, which may run under the same user, out of this process's memory and environment, where credentials are

@@ -23,7 +23,7 @@ use std::{
     process::ExitCode,
 };
 
-pub(crate) use descendants::end_by_mark;
+pub(crate) use descendants::Orphans;
 
 use crate::startup;
 

@@ -71,6 +71,7 @@ impl Services {
     /// Starts both.
     pub(crate) async fn start(state: &StateDir, choices: &Choices<'_>) -> anyhow::Result<Self> {
         startup::make_unreadable()?;
+        startup::adopt_orphans()?;
         let config = configuration(state)?;
         let mut settings = WorkerSettings::from_config(&config.worker, WorkerKind::Dev)
             .map_err(|error| BadInput(format!("{error:#}")))?;

@@ -1,9 +1,11 @@
 //! The worker's side of a supervisor.
 
 use std::{
+    collections::HashSet,
     io,
     os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
     process::Stdio,
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
 use command_fds::{CommandFdExt, FdMapping};
@@ -20,7 +22,7 @@ use tokio::{
 use super::{Cgroup, Limits, ProcessSpec, Status};
 use crate::{
     supervisor::{
-        ARGUMENT, CONTROL_DESCRIPTOR, end_by_mark,
+        ARGUMENT, CONTROL_DESCRIPTOR, Orphans,
         protocol::{self, Order, Report, Start, Total},
     },
     workspace::ARTIFACTS_VARIABLE,
@@ -28,7 +30,7 @@ use crate::{
 
 /// A started action with its supervisor. Dropping it ends both: the supervisor sees its socket closed.
 pub(super) struct Supervised {
-    child: Child,
+    child: Registered,
     reports: OwnedReadHalf,
     orders: OwnedWriteHalf,
     /// The variable by which what it started can be found when the supervisor is gone.
@@ -58,7 +60,7 @@ impl Supervised {
             .stderr(Stdio::piped())
             .fd_mappings(vec![FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: CONTROL_DESCRIPTOR }])
             .map_err(io::Error::other)?;
-        let child = command.spawn().map_err(|error| {
+        let child = Registered::spawn(&mut command).map_err(|error| {
             let program = spec.supervisor.path().display();
             io::Error::new(error.kind(), format!("the supervisor {program} does not start: {error}"))
         })?;
@@ -77,20 +79,25 @@ impl Supervised {
             workspace: spec.workspace,
         };
         supervised.orders.write_all(&protocol::encode(&start)?).await?;
-        match protocol::receive_async(&mut supervised.reports).await? {
-            Report::NotStarted { os_error } => Err(io::Error::from_raw_os_error(os_error)),
-            _ => Ok(supervised),
+        match protocol::receive_async(&mut supervised.reports).await {
+            Ok(Report::NotStarted { os_error }) => Err(io::Error::from_raw_os_error(os_error)),
+            Ok(_) => Ok(supervised),
+            Err(error) => {
+                // it may have started the action all the same
+                supervised.vanished().await;
+                Err(error)
+            }
         }
     }
 
     /// The process that holds the other ends of the pipes.
     pub(super) fn child(&mut self) -> &mut Child {
-        &mut self.child
+        &mut self.child.process
     }
 
     /// Writes to the action's standard input, beside everything else.
     pub(super) fn feed(&mut self, input: Vec<u8>) -> Option<JoinHandle<()>> {
-        let mut stdin = self.child.stdin.take()?;
+        let mut stdin = self.child.process.stdin.take()?;
         Some(tokio::spawn(async move {
             // a process that does not read its input is its own business
             let _ = stdin.write_all(&input).await;
@@ -132,7 +139,7 @@ impl Supervised {
             };
             self.total = Some(total);
             // it exits now; not waiting would leave a zombie until the runtime looks for those
-            let _ = self.child.wait().await;
+            let _ = self.child.process.wait().await;
         }
         self.total.unwrap_or_default()
     }
@@ -146,15 +153,50 @@ impl Supervised {
 
     /// The supervisor was killed: what it answered for is found by its session and its environment.
     async fn vanished(&mut self) -> Status {
-        let session = self.child.id().map(u32::cast_signed);
         self.total.get_or_insert_default();
-        let mark = self.mark.clone();
-        let ended = tokio::task::spawn_blocking(move || end_by_mark(session, mark.as_deref())).await;
+        // its descriptors are closed before its children are handed over: until it has ended they are not to be found
+        let _ = self.child.process.wait().await;
+        let (session, mark) = (self.child.id, self.mark.clone());
+        let ended = tokio::task::spawn_blocking(move || {
+            let is_supervisor = |id| Registered::all().contains(&id);
+            Orphans { session, mark: mark.as_deref(), is_supervisor: &is_supervisor }.end()
+        })
+        .await;
         tracing::warn!(
             processes = ended.unwrap_or_default(),
             "the supervisor of an action was killed; ended what the action had started"
         );
-        let _ = self.child.wait().await;
         Status::Unseen
+    }
+}
+
+/// The process of a supervisor, which everybody can tell from an orphan as long as it is not reaped.
+struct Registered {
+    process: Child,
+    id: Option<i32>,
+}
+
+impl Registered {
+    fn all() -> MutexGuard<'static, HashSet<i32>> {
+        static ALL: LazyLock<Mutex<HashSet<i32>>> = LazyLock::new(Mutex::default);
+        // every change is a single step, so that a panic elsewhere leaves the set whole
+        ALL.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(command: &mut Command) -> io::Result<Self> {
+        // held while it starts: nobody sees a process that is not registered yet
+        let mut all = Self::all();
+        let process = command.spawn()?;
+        let id = process.id().map(u32::cast_signed);
+        all.extend(id);
+        Ok(Self { process, id })
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            Self::all().remove(&id);
+        }
     }
 }

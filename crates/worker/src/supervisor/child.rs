@@ -57,8 +57,9 @@ pub(super) fn become_action(
         command.pre_exec(move || {
             default_signals();
             if let Some(mut procs) = cgroup_procs.as_ref() {
-                // 0 is the writing process itself (Documentation/admin-guide/cgroup-v2.rst)
-                procs.write_all(b"0")?;
+                // 0 is the writing process itself (Documentation/admin-guide/cgroup-v2.rst). What may make a group need not be
+                // allowed to move processes into it; then it goes without
+                let _ = procs.write_all(b"0");
             }
             set_limit(Resource::Core, Some(0))?;
             set_limit(Resource::Nofile, limits.open_files)?;

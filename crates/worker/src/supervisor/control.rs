@@ -80,10 +80,10 @@ pub(super) fn serve(mut socket: UnixStream) -> ExitCode {
 fn confine_and_start(start: &Start) -> io::Result<Pid> {
     prepare::confine_self(start.confinement.oom_score_adjustment)?;
     let image = child::Image::new(&start.command, &start.environment)?;
-    let cgroup_procs = match &start.cgroup {
-        Some(cgroup) => Some(OpenOptions::new().write(true).open(cgroup.join("cgroup.procs"))?),
-        None => None,
-    };
+    let cgroup_procs = start
+        .cgroup
+        .as_ref()
+        .and_then(|cgroup| OpenOptions::new().write(true).open(cgroup.join("cgroup.procs")).ok());
     let mut command = Command::new(image.program());
     command.current_dir(&start.directory).process_group(0).stdin(Stdio::inherit());
     if let Some(run_as) = start.confinement.run_as {

@@ -8,10 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, getpid, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, getsid, kill_process, waitpid};
 
 /// Time between two looks at what is left.
 const LOOK: Duration = Duration::from_millis(2);
+
+/// The same for what does not end, such as a process that waits for a disk: looking costs the more, the more there is.
+const LONGEST_LOOK: Duration = Duration::from_millis(250);
 
 /// One line of the process table (`proc_pid_stat(5)`).
 struct Process {
@@ -85,44 +88,77 @@ pub(super) fn end_all(cgroup: Option<&Path>) {
         // Linux 5.14 and later; the loop below does without
         let _ = fs::write(cgroup.join("cgroup.kill"), "1");
     }
+    let (mut before, mut pause) = (Vec::new(), LOOK);
     loop {
         let left = below(getpid().as_raw_nonzero().get());
         if left.is_empty() {
             return;
         }
-        for id in left {
-            kill(id);
+        for id in &left {
+            kill(*id);
         }
-        thread::sleep(LOOK);
+        thread::sleep(pause);
+        // new ones want to be caught at once
+        pause = if left == before { (pause * 2).min(LONGEST_LOOK) } else { LOOK };
+        before = left;
     }
 }
 
-/// Ends processes that belong to nobody any more: those of a session, and those in whose environment `mark` stands
-/// (a whole `NAME=value`). Returns how many were found.
-///
-/// For the case that a supervisor was killed: what it answered for is somebody else's child then.
-pub(crate) fn end_by_mark(session: Option<i32>, mark: Option<&str>) -> usize {
-    let mut seen = HashSet::new();
-    loop {
-        let marked = |id: i32| {
-            let Some(mark) = mark else { return false };
-            let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
-            environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
-        };
+/// Processes that belong to nobody any more, because their supervisor was killed.
+pub(crate) struct Orphans<'a> {
+    /// The session of that supervisor.
+    pub(crate) session: Option<i32>,
+    /// A variable, `NAME=value`, that only they have in their environment.
+    pub(crate) mark: Option<&'a str>,
+    /// Whether a child of this process is a supervisor that lives. Every other child in another session than this process's was
+    /// adopted (`PR_SET_CHILD_SUBREAPER`): this process starts none.
+    pub(crate) is_supervisor: &'a dyn Fn(i32) -> bool,
+}
+
+impl Orphans<'_> {
+    /// Ends them with everything below them, and returns how many were found.
+    pub(crate) fn end(&self) -> usize {
+        let (mut seen, mut quiet) = (HashSet::new(), false);
+        loop {
+            let found = self.find();
+            // once more: a process can be between two places of the table while it is read
+            if found.is_empty() && quiet {
+                return seen.len();
+            }
+            quiet = found.is_empty();
+            for id in found {
+                kill(id);
+                seen.insert(id);
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    fn find(&self) -> Vec<i32> {
         let own = getpid().as_raw_nonzero().get();
-        let found: Vec<i32> = processes()
-            .into_iter()
-            .filter(|process| !process.ended && process.id != own)
-            .filter(|process| session == Some(process.session) || marked(process.id))
-            .map(|process| process.id)
-            .collect();
-        if found.is_empty() {
-            return seen.len();
+        let own_session = getsid(None).map_or(0, |session| session.as_raw_nonzero().get());
+        let table = processes();
+        let adopted = |process: &&Process| {
+            process.parent == own && process.session != own_session && !(self.is_supervisor)(process.id)
+        };
+        let (ended, roots): (Vec<_>, Vec<_>) =
+            table.iter().filter(adopted).partition(|process| process.ended);
+        for process in ended {
+            // nobody else waits for it
+            let _ = waitpid(Pid::from_raw(process.id), WaitOptions::NOHANG);
         }
-        for id in found {
-            kill(id);
-            seen.insert(id);
-        }
-        thread::sleep(LOOK);
+        let mut found: Vec<i32> = roots.iter().flat_map(|root| below(root.id)).collect();
+        found.extend(roots.iter().map(|root| root.id));
+        let marked = table.iter().filter(|process| !process.ended && process.id != own);
+        found.extend(marked.filter(|process| self.marks(process)).map(|process| process.id));
+        found
+    }
+
+    fn marks(&self, process: &Process) -> bool {
+        let Some(mark) = self.mark.filter(|_| self.session != Some(process.session)) else {
+            return self.session == Some(process.session);
+        };
+        let environment = fs::read(format!("/proc/{}/environ", process.id)).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
     }
 }
