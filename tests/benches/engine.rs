@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use attune_tests::{binaries, service::Machine};
+use attune_tests::{binaries, latencies::Comparison, service::Machine};
 use serde_json::json;
 
 const RUNS: usize = 200;
@@ -26,10 +26,6 @@ fn bare() -> Duration {
     let status = Command::new("/bin/sh").args(["-c", SCRIPT]).env_clear().status().expect("there is a shell");
     assert!(status.success());
     start.elapsed()
-}
-
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
-    sorted[(sorted.len() - 1) * percent / 100].as_secs_f64() * 1000.0
 }
 
 async fn through_attune(machine: &Machine) -> Duration {
@@ -47,24 +43,13 @@ async fn one_by_one(machine: &Machine) {
         bares.push(bare());
         attunes.push(through_attune(machine).await);
     }
-    bares.sort();
-    attunes.sort();
-    println!("one execution, submitted to ended, {RUNS} runs each, milliseconds");
-    println!("{:14}{:>8}{:>8}", "", "p50", "p95");
-    for (name, times) in [("bare spawn", &bares), ("attune, SQLite", &attunes)] {
-        println!("{name:14}{:8.2}{:8.2}", percentile(times, 50), percentile(times, 95));
-    }
-    let ratio = |percent| percentile(&attunes, percent) / percentile(&bares, percent);
-    println!("{:14}{:8.1}{:8.1}", "ratio", ratio(50), ratio(95));
-    println!(
-        "{}",
-        json!({
-            "benchmark": "one_execution", "runs": RUNS, "unit": "ms",
-            "bare": {"p50": percentile(&bares, 50), "p95": percentile(&bares, 95)},
-            "attune": {"p50": percentile(&attunes, 50), "p95": percentile(&attunes, 95)},
-            "ratio": {"p50": ratio(50), "p95": ratio(95)},
-        })
-    );
+    let comparison = Comparison {
+        benchmark: "one_execution",
+        title: "one execution, submitted to ended",
+        baseline: ("bare spawn", bares),
+        measured: ("attune, SQLite", attunes),
+    };
+    println!("{}", comparison.report());
 }
 
 /// Many queued executions, against a loop that spawns.

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use attune_tests::service::Machine;
+use attune_tests::{latencies::Comparison, service::Machine};
 use serde_json::json;
 
 const RUNS: usize = 200;
@@ -37,10 +37,6 @@ async fn through_attune(machine: &Machine) -> Duration {
     since(start, &machine.log(id, 1).await)
 }
 
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
-    sorted[(sorted.len() - 1) * percent / 100].as_secs_f64() * 1000.0
-}
-
 #[tokio::main]
 async fn main() {
     let machine = Machine::new().await;
@@ -55,22 +51,11 @@ async fn main() {
     }
     worker.stop.drain();
     worker.stopped().await;
-    bares.sort();
-    attunes.sort();
-    println!("submit to start, {RUNS} runs each, milliseconds");
-    println!("{:14}{:>8}{:>8}", "", "p50", "p95");
-    for (name, times) in [("bare spawn", &bares), ("attune, SQLite", &attunes)] {
-        println!("{name:14}{:8.2}{:8.2}", percentile(times, 50), percentile(times, 95));
-    }
-    let ratio = |percent| percentile(&attunes, percent) / percentile(&bares, percent);
-    println!("{:14}{:8.1}{:8.1}", "ratio", ratio(50), ratio(95));
-    println!(
-        "{}",
-        json!({
-            "benchmark": "submit_to_start", "runs": RUNS, "unit": "ms",
-            "bare": {"p50": percentile(&bares, 50), "p95": percentile(&bares, 95)},
-            "attune": {"p50": percentile(&attunes, 50), "p95": percentile(&attunes, 95)},
-            "ratio": {"p50": ratio(50), "p95": ratio(95)},
-        })
-    );
+    let comparison = Comparison {
+        benchmark: "submit_to_start",
+        title: "submit to start",
+        baseline: ("bare spawn", bares),
+        measured: ("attune, SQLite", attunes),
+    };
+    println!("{}", comparison.report());
 }

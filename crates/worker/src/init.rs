@@ -37,8 +37,11 @@ fn serve() -> anyhow::Result<Option<ExitCode>> {
         std::os::unix::process::CommandExt::arg0(&mut command, name);
     }
     let child = match command.args(arguments).spawn() {
-        // without /proc no action can be started, but everything else can be done here
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        // without /proc, or in an emulator that cannot start itself again, no action can be started either, but everything
+        // else can be done here
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENOEXEC) =>
+        {
             signals.thread_unblock()?;
             return Ok(None);
         }

@@ -1,0 +1,49 @@
+//! Latencies against a baseline of the same run, as a table and a line of JSON.
+
+use std::{fmt::Write, time::Duration};
+
+use serde_json::json;
+
+/// What was measured, and what it is held against.
+#[derive(Debug)]
+pub struct Comparison<'a> {
+    /// Name of the measurement in the line of JSON.
+    pub benchmark: &'a str,
+    /// The first line of the table.
+    pub title: &'a str,
+    /// Name and times of the baseline.
+    pub baseline: (&'a str, Vec<Duration>),
+    /// Name and times of what is measured.
+    pub measured: (&'a str, Vec<Duration>),
+}
+
+const PERCENTS: [usize; 3] = [50, 95, 99];
+
+/// A percentile of times in order, in milliseconds.
+fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+    sorted[(sorted.len() - 1) * percent / 100].as_secs_f64() * 1000.0
+}
+
+impl Comparison<'_> {
+    /// The table with its line of JSON.
+    #[must_use]
+    pub fn report(mut self) -> String {
+        self.baseline.1.sort();
+        self.measured.1.sort();
+        let of = |times: &[Duration]| PERCENTS.map(|percent| percentile(times, percent));
+        let (baseline, measured) = (of(&self.baseline.1), of(&self.measured.1));
+        let ratio: Vec<f64> = measured.iter().zip(baseline).map(|(one, other)| one / other).collect();
+        let mut text = format!("{}, {} runs each, milliseconds\n", self.title, self.measured.1.len());
+        let _ = writeln!(text, "{:16}{:>8}{:>8}{:>8}", "", "p50", "p95", "p99");
+        for (name, times) in [(self.baseline.0, baseline), (self.measured.0, measured)] {
+            let _ = writeln!(text, "{name:16}{:8.2}{:8.2}{:8.2}", times[0], times[1], times[2]);
+        }
+        let _ = writeln!(text, "{:16}{:8.1}{:8.1}{:8.1}", "ratio", ratio[0], ratio[1], ratio[2]);
+        let named = |times: &[f64]| json!({"p50": times[0], "p95": times[1], "p99": times[2]});
+        let line = json!({
+            "benchmark": self.benchmark, "runs": self.measured.1.len(), "unit": "ms",
+            "baseline": named(&baseline), "attune": named(&measured), "ratio": named(&ratio),
+        });
+        text + &line.to_string()
+    }
+}
