@@ -1,4 +1,9 @@
-//! Control groups of version 2, where the worker may make some: then an action can be ended in one step, whatever it does.
+//! Control groups of version 2, where the worker may make some and the kernel counts memory in them: then an action can be ended
+//! in one step, and it is exact which action ran out of memory.
+//!
+//! Without that counting they are not worth their price: moving a process into a group makes the kernel wait for all
+//! processors. Measured with the bench `engine`, an execution takes 14 ms with and 7 ms without, and the supervisor ends
+//! everything either way.
 //!
 //! Written here and not taken from a crate: what is needed is to find one's own group (cgroups(7)), and to make a folder.
 
@@ -20,6 +25,12 @@ static OWN: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     own(&groups, &mounts, "cgroup2", "")
 });
 
+/// Whether groups below the worker's own count memory (`cgroup.subtree_control`).
+static COUNTS_MEMORY: LazyLock<bool> = LazyLock::new(|| {
+    let enabled = OWN.as_ref().and_then(|own| fs::read_to_string(own.join("cgroup.subtree_control")).ok());
+    enabled.is_some_and(|controllers| controllers.split_whitespace().any(|one| one == "memory"))
+});
+
 static OWN_MEMORY_V1: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
@@ -31,8 +42,11 @@ static OWN_MEMORY_V1: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
 pub(super) struct Cgroup(PathBuf);
 
 impl Cgroup {
-    /// Makes one below the worker's own, where that is possible.
+    /// Makes one below the worker's own, where that is possible and useful.
     pub(super) fn create() -> Option<Self> {
+        if !*COUNTS_MEMORY {
+            return None;
+        }
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = OWN.as_ref()?.join(format!("attune-{}-{number}", std::process::id()));
         // not there, read-only, or somebody else's: then it goes without
