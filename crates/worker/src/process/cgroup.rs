@@ -19,11 +19,7 @@ use std::{
 /// Numbers the groups of this process.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
-static OWN: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    own(&groups, &mounts, "cgroup2", "")
-});
+static OWN: LazyLock<Option<PathBuf>> = LazyLock::new(|| of_this_process("cgroup2", ""));
 
 /// Whether groups below the worker's own count memory (`cgroup.subtree_control`).
 static COUNTS_MEMORY: LazyLock<bool> = LazyLock::new(|| {
@@ -31,11 +27,7 @@ static COUNTS_MEMORY: LazyLock<bool> = LazyLock::new(|| {
     enabled.is_some_and(|controllers| controllers.split_whitespace().any(|one| one == "memory"))
 });
 
-static OWN_MEMORY_V1: LazyLock<Option<PathBuf>> = LazyLock::new(|| {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    own(&groups, &mounts, "cgroup", "memory")
-});
+static OWN_MEMORY_V1: LazyLock<Option<PathBuf>> = LazyLock::new(|| of_this_process("cgroup", "memory"));
 
 /// A group for one action. Dropping it removes it.
 #[derive(Debug)]
@@ -73,6 +65,12 @@ pub(super) fn memory_counters() -> Vec<PathBuf> {
     let version_2 = OWN.as_ref().map(|path| path.join("memory.events"));
     let version_1 = OWN_MEMORY_V1.as_ref().map(|path| path.join("memory.oom_control"));
     version_2.into_iter().chain(version_1).collect()
+}
+
+fn of_this_process(file_system: &str, controller: &str) -> Option<PathBuf> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    own(&groups, &mounts, file_system, controller)
 }
 
 /// The folder of a process's own group: `groups` is its `/proc/self/cgroup`, `mounts` its `/proc/self/mountinfo`.

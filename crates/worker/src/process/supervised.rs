@@ -151,7 +151,7 @@ impl Supervised {
         }
     }
 
-    /// The supervisor was killed: what it answered for is found by its session and its environment.
+    /// The supervisor was killed: ends what it answered for.
     async fn vanished(&mut self) -> Status {
         self.total.get_or_insert_default();
         // its descriptors are closed before its children are handed over: until it has ended they are not to be found
