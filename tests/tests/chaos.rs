@@ -156,6 +156,14 @@ fn marked(mark: &str) -> Vec<i32> {
     parents().into_keys().filter(carries).collect()
 }
 
+/// A process as a failure shows it.
+fn description(pid: i32) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let attune: Vec<&str> = environment.split('\0').filter(|one| one.starts_with("ATTUNE_A")).collect();
+    format!("{pid}: {}, {}", stat.trim_end(), attune.join(", "))
+}
+
 async fn submit_all(machine: &Machine, folder: &Path, count: usize, random: &mut Rng) -> Vec<ExecutionId> {
     let mut ids = Vec::with_capacity(count);
     for _ in 0..count {
@@ -201,7 +209,12 @@ async fn whatever_is_killed_every_execution_ends_once_and_nothing_lives_on() {
         for (id, status, attempt) in finals(&machine).await {
             if ended.insert(id, (status, attempt)).is_none() {
                 let alive = marked(&format!("ATTUNE_EXEC_ID={id}"));
-                assert!(alive.is_empty(), "{id} is {status}, and {alive:?} live on");
+                let alive: Vec<String> = alive.into_iter().map(description).collect();
+                assert!(
+                    alive.is_empty(),
+                    "{id} is {status} in attempt {attempt}, and these live on:\n{}",
+                    alive.join("\n")
+                );
             }
         }
         if ended.len() > before {

@@ -3,7 +3,8 @@
 use std::{
     fs::{self, File},
     io,
-    path::Path,
+    path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::{
@@ -12,25 +13,47 @@ use crate::{
     workspace::{ARTIFACTS_VARIABLE, FOLDER},
 };
 
+/// Clears away at this interval. Never returns.
+///
+/// A worker that was killed need not come back; another one that shares its cache takes its place in this.
+pub(crate) async fn clear_regularly(cache_dir: PathBuf, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        clear(cache_dir.clone()).await;
+    }
+}
+
+/// Clears away what is there. Failures are told in the log: they are no reason not to work.
+pub(crate) async fn clear(cache_dir: PathBuf) {
+    let removed = tokio::task::spawn_blocking(move || remove(&cache_dir)).await;
+    match removed.map_err(io::Error::from).flatten() {
+        Ok(0) => {}
+        Ok(folders) => tracing::info!(folders, "removed what a worker that was killed had left behind"),
+        Err(error) => tracing::warn!(%error, "cannot remove what a worker that was killed had left behind"),
+    }
+}
+
 /// Removes the folders of attempts whose worker was killed, and ends what still runs in them. Returns how many there were.
 ///
 /// # Errors
-/// When the folder of all attempts cannot be read.
-pub(crate) fn remove(cache_dir: &Path) -> io::Result<usize> {
+/// When the folder of all attempts cannot be read, or a folder in it cannot be removed; the others are, then.
+fn remove(cache_dir: &Path) -> io::Result<usize> {
     let entries = match fs::read_dir(cache_dir.join(FOLDER)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries?,
     };
-    let mut removed = 0;
+    let (mut removed, mut failure) = (0, None);
     for root in entries.flatten().map(|entry| entry.path()) {
         // one without a lock is being made, or was left by a worker that was killed in that moment: rare, and empty
         let Ok(lock) = File::open(root.join("lock")) else { continue };
         if lock.try_lock().is_ok() {
             let mark = format!("{ARTIFACTS_VARIABLE}={}", root.join("artifacts").display());
             Orphans { session: None, mark: Some(&mark), is_supervisor: &|_| true }.end();
-            removal::remove(&root)?;
-            removed += 1;
+            match removal::remove(&root) {
+                Ok(()) => removed += 1,
+                Err(error) => failure = Some(error),
+            }
         }
     }
-    Ok(removed)
+    failure.map_or(Ok(removed), Err)
 }

@@ -96,14 +96,12 @@ impl WorkerService {
     /// Failures of the store or the doorbell in between are waited out.
     pub async fn run(mut self, mut stop: StopSignal) -> anyhow::Result<()> {
         let cache_dir = self.settings.execution.cache_dir.clone();
-        match tokio::task::spawn_blocking(move || leftovers::remove(&cache_dir)).await? {
-            Ok(0) => {}
-            Ok(folders) => tracing::info!(folders, "removed what a worker that was killed had left behind"),
-            Err(error) => {
-                tracing::warn!(%error, "cannot remove what a worker that was killed had left behind");
-            }
-        }
-        // both aborted when this function returns, however it does
+        leftovers::clear(cache_dir.clone()).await;
+        // aborted when this function returns, however it does
+        let _cleared = AbortOnDropHandle::new(tokio::spawn(leftovers::clear_regularly(
+            cache_dir,
+            self.settings.heartbeat_interval,
+        )));
         let _tidy = AbortOnDropHandle::new(tokio::spawn(self.executor.tidy()));
         if self.settings.kind == WorkerKind::Worker {
             self.executor.prepare_ahead(&stop).await;

@@ -43,13 +43,19 @@ impl Workspace {
         fs::create_dir_all(&parent).with_context(|| {
             format!("cannot create {}: choose another folder with worker.cache_dir", parent.display())
         })?;
-        let root = tempfile::Builder::new()
-            .prefix("")
-            .tempdir_in(&parent)
-            .with_context(|| format!("cannot write to {}", parent.display()))?
-            .keep();
-        let lock = File::create(root.join("lock"))?;
-        lock.lock()?;
+        let (root, lock) = loop {
+            let root = tempfile::Builder::new()
+                .prefix("")
+                .tempdir_in(&parent)
+                .with_context(|| format!("cannot write to {}", parent.display()))?
+                .keep();
+            let lock = File::create(root.join("lock"))?;
+            lock.lock()?;
+            // until it was locked, another worker could take the folder for a leftover and remove it
+            if root.join("lock").exists() {
+                break (root, lock);
+            }
+        };
         let workspace = Self { root, run_as: settings.confinement.run_as, _lock: lock };
         for folder in ["home", "tmp", "work", "artifacts"] {
             fs::DirBuilder::new().mode(0o700).create(workspace.folder(folder))?;

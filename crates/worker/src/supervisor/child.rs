@@ -9,7 +9,9 @@ use std::{
 };
 
 use nix::unistd::execve;
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, set_parent_process_death_signal, setrlimit,
+};
 
 use crate::confinement::ResourceLimits;
 
@@ -51,6 +53,7 @@ pub(super) fn become_action(
     limits: ResourceLimits,
     cgroup_procs: Option<File>,
 ) {
+    let supervisor = getpid();
     // SAFETY: the supervisor has a single thread when it forks, so that no lock can be held by another one, which is what a
     // forked process has to fear (signal-safety(7)); besides, the closure does little but make system calls
     unsafe {
@@ -65,8 +68,7 @@ pub(super) fn become_action(
             set_limit(Resource::Nofile, limits.open_files)?;
             set_limit(Resource::Nproc, limits.processes)?;
             set_limit(Resource::As, limits.address_space)?;
-            // a supervisor that is killed takes the action with it
-            set_parent_process_death_signal(Some(Signal::KILL))?;
+            die_with(supervisor)?;
             // here and not by the standard library, whose way gives what is no program to a shell under glibc
             let error = match execve(&image.program, &image.arguments, &image.environment) {
                 Ok(never) => match never {},
@@ -75,6 +77,15 @@ pub(super) fn become_action(
             Err(error.into())
         });
     }
+}
+
+/// Ends this process when that one ends, its parent.
+///
+/// Fails when the parent has ended already: then no signal would come (`PR_SET_PDEATHSIG(2const)`), and nobody would know of
+/// this process.
+fn die_with(parent: Pid) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    if getppid() == Some(parent) { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
 }
 
 /// Undoes `nohup` and its like: what is ignored would stay ignored (execve(2)). The mask is empty since the supervisor started.
@@ -91,4 +102,17 @@ fn set_limit(resource: Resource, value: Option<u64>) -> io::Result<()> {
     // raising the hard limit needs a privilege; lowering it never fails
     let value = getrlimit(resource).maximum.map_or(value, |maximum| value.min(maximum));
     Ok(setrlimit(resource, Rlimit { current: Some(value), maximum: Some(value) })?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_whose_supervisor_has_ended_is_not_started() {
+        let ended = die_with(getpid()).expect_err("no process is its own parent");
+        assert_eq!(ended.raw_os_error(), Some(libc::ESRCH));
+        // not to be killed with the thread that started this one
+        set_parent_process_death_signal(None).expect("it can be taken back");
+    }
 }
