@@ -3,18 +3,20 @@
 //! [`binaries`] builds and finds the programs, [`dev`] runs `attune dev` in a folder of its own, [`store_conformance`] is what
 //! every store must do, [`service`] runs workers in the test process, [`agent`] in one of their own. [`static_agent`] is the agent that runs anywhere,
 //! [`rootfs`] is where, [`podman`] starts it in containers, [`control_plane`] is what they work for. [`s3`] keeps artifacts,
-//! [`postgres`] starts database servers. [`latencies`] reports what benches measure.
+//! [`postgres`] starts database servers, [`rabbitmq`] brokers. [`latencies`] reports what benches measure.
 
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is how a test fails")]
 
 pub mod agent;
 pub mod binaries;
+mod certificates;
 pub mod control_plane;
 pub mod dev;
 pub mod latencies;
 pub mod million;
 pub mod podman;
 pub mod postgres;
+pub mod rabbitmq;
 pub mod rootfs;
 pub mod s3;
 pub mod service;

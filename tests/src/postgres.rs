@@ -12,13 +12,12 @@ use std::{
     sync::LazyLock,
 };
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::{binaries, dev::wait_for};
+use crate::{binaries, certificates::Certificates, dev::wait_for};
 
 /// PostgreSQL refuses to run as root: then its processes are nobody's, who is on every system.
 const NOBODY: u32 = 65534;
@@ -53,6 +52,7 @@ pub fn shared() -> &'static Server {
 #[derive(Debug)]
 pub struct Server {
     folder: PathBuf,
+    certificates: Certificates,
     port: u16,
     superuser_password: String,
     child: Child,
@@ -69,7 +69,8 @@ impl Server {
         let folder = env::temp_dir().join(format!("attune-postgres-{}", Uuid::new_v4().simple()));
         fs::create_dir(&folder).unwrap();
         run(Command::new("cp").args(["-R", "--reflink=auto"]).arg(template.join("data")).arg(&folder));
-        make_certificates(&folder);
+        let certificates = Certificates::make(&folder);
+        configure_tls(&folder, &certificates);
         give_away(&folder);
         let mut watcher = unprivileged("sh")
             .args(["-c", WATCHER, "watcher"])
@@ -86,6 +87,7 @@ impl Server {
             child: launch(&folder, port),
             alive: watcher.stdin.take(),
             watcher,
+            certificates,
             folder,
         };
         while !server.is_up() {
@@ -133,13 +135,13 @@ impl Server {
     /// Certificate of the authority that signed the server's. Its only name is 127.0.0.1.
     #[must_use]
     pub fn authority(&self) -> PathBuf {
-        self.folder.join("authority.pem")
+        self.certificates.authority.clone()
     }
 
     /// Certificate of an authority that has nothing to do with the server.
     #[must_use]
     pub fn other_authority(&self) -> PathBuf {
-        self.folder.join("other.pem")
+        self.certificates.other_authority.clone()
     }
 
     /// Ends the server as a crash would.
@@ -309,7 +311,7 @@ fn launch(folder: &Path, port: u16) -> Child {
         .expect("PostgreSQL can be started")
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -344,31 +346,10 @@ fn template() -> PathBuf {
     place
 }
 
-/// An authority, a certificate by it for 127.0.0.1 that the server uses, and a second authority.
-fn make_certificates(folder: &Path) {
-    let write = |name: &str, text: &str, mode| {
-        let path = folder.join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    };
-    let authority = new_authority("the authority");
-    let key = KeyPair::generate().unwrap();
-    let certificate =
-        CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
-    write("authority.pem", &authority.pem(), 0o644);
-    write("other.pem", &new_authority("another authority").pem(), 0o644);
-    write("server.pem", &certificate.pem(), 0o644);
-    write("server.key", &key.serialize_pem(), 0o600);
+/// Makes the server use a certificate.
+fn configure_tls(folder: &Path, certificates: &Certificates) {
     // not on the command line, which nothing can overrule
-    let path = folder.join("data/postgresql.auto.conf");
-    let names =
-        ["cert_file = '", "key_file = '"].map(|name| format!("ssl_{name}{}/server.", folder.display()));
-    fs::write(path, format!("ssl = on\n{}pem'\n{}key'\n", names[0], names[1])).unwrap();
-}
-
-fn new_authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    let (certificate, key) = (certificates.server.display(), certificates.key.display());
+    let settings = format!("ssl = on\nssl_cert_file = '{certificate}'\nssl_key_file = '{key}'\n");
+    fs::write(folder.join("data/postgresql.auto.conf"), settings).unwrap();
 }

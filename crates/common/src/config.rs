@@ -20,6 +20,8 @@ use crate::{store::Client, telemetry::LogFormat};
 pub struct Config {
     /// Where the truth is kept.
     pub database: Database,
+    /// What wakes workers instead of the database.
+    pub message_queue: MessageQueue,
     /// The HTTP control plane.
     pub api: Api,
     /// The worker service.
@@ -42,7 +44,7 @@ pub struct Database {
     /// On SQLite, how often to look for what other processes wrote.
     #[serde(deserialize_with = "layers::duration")]
     pub poll_interval: Duration,
-    /// On PostgreSQL, how often to look for work of which no doorbell told.
+    /// On PostgreSQL, how often to look for work of which no ring told.
     #[serde(deserialize_with = "layers::duration")]
     pub sweep_interval: Duration,
 }
@@ -53,6 +55,16 @@ impl Database {
     pub fn client(&self, name: &'static str, usual: u32) -> Client {
         Client { name, max_connections: self.max_connections.unwrap_or(usual) }
     }
+}
+
+/// What wakes workers instead of the database.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MessageQueue {
+    /// `amqp://user:password@host/vhost` or `amqps://…`; without one, the database wakes workers. May hold a password, hence secret.
+    pub url: Option<SecretString>,
+    /// PEM file with certificate authorities to trust besides the public ones.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// The HTTP control plane.

@@ -2,17 +2,20 @@
 //!
 //! Losing, repeating or delaying a ring costs latency, never correctness: the store is the truth.
 
+mod amqp;
+mod heard;
 mod local;
 mod postgres;
 
 use std::sync::Arc;
 
+pub use amqp::AmqpDoorbell;
 use async_trait::async_trait;
 pub use local::LocalDoorbell;
 pub use postgres::PostgresDoorbell;
 use serde::{Deserialize, Serialize};
 
-use crate::{config, model::ExecutionId, requirement::Requirement, store::Backend};
+use crate::{config::Config, model::ExecutionId, requirement::Requirement, store::Backend};
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +47,7 @@ pub enum Wake {
 }
 
 /// What can go wrong with a doorbell.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[error("doorbell: {0}")]
 pub struct DoorbellError(pub String);
 
@@ -67,13 +70,24 @@ pub trait Listener: Send {
     async fn wake(&mut self) -> Result<Wake, DoorbellError>;
 }
 
-/// The doorbell that goes with a store.
-#[must_use]
-pub fn open(backend: &Backend, configuration: &config::Database) -> Arc<dyn Doorbell> {
-    match backend {
-        Backend::Sqlite(_) => Arc::new(LocalDoorbell::new(configuration.poll_interval)),
-        Backend::Postgres(store) => {
-            Arc::new(PostgresDoorbell::new(store.clone(), configuration.sweep_interval))
+/// The doorbell that is configured: that of the broker if there is one, and else the one that goes with the store.
+///
+/// Whoever listens looks by itself, too, as often as the store needs it: so work goes on, slower, without the broker.
+///
+/// # Errors
+/// When the broker's URL or its authorities cannot be used. Whether the broker is there is found out by ringing and listening.
+pub fn open(backend: &Backend, configuration: &Config) -> Result<Arc<dyn Doorbell>, DoorbellError> {
+    let database = &configuration.database;
+    Ok(match (&configuration.message_queue.url, backend) {
+        (Some(url), Backend::Sqlite(_)) => {
+            Arc::new(AmqpDoorbell::new(url, &configuration.message_queue, database.poll_interval)?)
         }
-    }
+        (Some(url), Backend::Postgres(_)) => {
+            Arc::new(AmqpDoorbell::new(url, &configuration.message_queue, database.sweep_interval)?)
+        }
+        (None, Backend::Sqlite(_)) => Arc::new(LocalDoorbell::new(database.poll_interval)),
+        (None, Backend::Postgres(store)) => {
+            Arc::new(PostgresDoorbell::new(store.clone(), database.sweep_interval))
+        }
+    })
 }

@@ -2,19 +2,30 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod harness;
 mod postgres_doorbell;
 mod postgres_fleet;
-mod postgres_harness;
 mod postgres_indexes;
 mod postgres_roles;
 mod postgres_store;
 mod postgres_tls;
+mod rabbitmq_doorbell;
+mod rabbitmq_faults;
+mod rabbitmq_workers;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use attune_common::store::{self, Backend, Client, Store, StoreError};
+use attune_common::{
+    config::MessageQueue,
+    doorbell::{AmqpDoorbell, Doorbell, DoorbellError, Listener, Ring, Wake},
+    model::ExecutionId,
+    store::{self, Backend, Client, Store, StoreError},
+};
 
 const CLIENT: Client = Client { name: "attune-test", max_connections: 10 };
+
+/// A sweep that does not come while a test runs.
+const LONG: Duration = Duration::from_hours(1);
 
 async fn backend(url: &str) -> Backend {
     open(url).await.unwrap_or_else(|error| panic!("{error}"))
@@ -28,4 +39,35 @@ async fn open(url: &str) -> Result<Backend, StoreError> {
 async fn both(database: &attune_tests::postgres::Database<'_>) -> (Arc<dyn Store>, Arc<dyn Store>) {
     let api = backend(&database.url("attune_api")).await;
     (api.store(), backend(&database.url("attune_agent")).await.store())
+}
+
+/// A doorbell at a broker whose listeners do not look by themselves while a test runs.
+fn amqp(url: &str, ca_file: Option<PathBuf>) -> Result<Arc<dyn Doorbell>, DoorbellError> {
+    let configuration = MessageQueue { url: None, ca_file };
+    Ok(Arc::new(AmqpDoorbell::new(&url.into(), &configuration, LONG)?))
+}
+
+fn queued(requirement: &str) -> Ring {
+    Ring::Queued { execution: ExecutionId::new(), requirement: requirement.parse().unwrap() }
+}
+
+async fn heard(listener: &mut Box<dyn Listener>) -> Wake {
+    woken(listener).await.unwrap()
+}
+
+async fn woken(listener: &mut Box<dyn Listener>) -> Result<Wake, DoorbellError> {
+    tokio::time::timeout(Duration::from_mins(1), listener.wake()).await.expect("it is heard")
+}
+
+/// Listens again, as workers do: until it works.
+async fn listen_again(bell: &Arc<dyn Doorbell>) -> Box<dyn Listener> {
+    let wait = async {
+        loop {
+            if let Ok(listener) = bell.listen().await {
+                return listener;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), wait).await.expect("the server is back")
 }

@@ -4,30 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use attune_common::{
     config::Sources,
-    doorbell::{self, Doorbell, Listener, Ring, Wake},
+    doorbell::{self, Doorbell, Ring, Wake},
     model::ExecutionId,
     requirement::Requirement,
 };
 use attune_tests::postgres::{self, Database, Server, execute};
 use sqlx::{AssertSqlSafe, Row};
 
-use crate::{backend, open};
-
-/// A sweep that does not come while a test runs.
-const LONG: Duration = Duration::from_hours(1);
+use crate::{LONG, backend, heard, listen_again, open, queued};
 
 async fn bell(database: &Database<'_>, sweep_interval: Duration) -> Arc<dyn Doorbell> {
-    let mut configuration = Sources::default().load().unwrap().database;
-    configuration.sweep_interval = sweep_interval;
-    doorbell::open(&backend(&database.url("owner")).await, &configuration)
-}
-
-fn queued(requirement: &str) -> Ring {
-    Ring::Queued { execution: ExecutionId::new(), requirement: requirement.parse().unwrap() }
-}
-
-async fn heard(listener: &mut Box<dyn Listener>) -> Wake {
-    tokio::time::timeout(Duration::from_mins(1), listener.wake()).await.expect("it is heard").unwrap()
+    let mut configuration = Sources::default().load().unwrap();
+    configuration.database.sweep_interval = sweep_interval;
+    doorbell::open(&backend(&database.url("owner")).await, &configuration).unwrap()
 }
 
 #[tokio::test]
@@ -62,19 +51,6 @@ async fn a_silent_bell_still_lets_listeners_look() {
     }
 }
 
-/// Listens again, as workers do: until it works.
-async fn listen_again(bell: &Arc<dyn Doorbell>) -> Box<dyn Listener> {
-    let wait = async {
-        loop {
-            if let Ok(listener) = bell.listen().await {
-                return listener;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), wait).await.expect("the server is back")
-}
-
 #[tokio::test]
 async fn a_listener_whose_connection_was_ended_says_so_and_the_next_one_hears() {
     let database = postgres::shared().database().await;
@@ -103,9 +79,9 @@ async fn a_listener_whose_connection_was_ended_says_so_and_the_next_one_hears() 
 async fn restarts_and_crashes_of_the_server_are_outlived() {
     let mut server = Server::start();
     let url = server.database().await.url("owner");
-    let mut configuration = Sources::default().load().unwrap().database;
-    configuration.sweep_interval = LONG;
-    let bell = doorbell::open(&open(&url).await.unwrap(), &configuration);
+    let mut configuration = Sources::default().load().unwrap();
+    configuration.database.sweep_interval = LONG;
+    let bell = doorbell::open(&open(&url).await.unwrap(), &configuration).unwrap();
     let mut listener = bell.listen().await.unwrap();
     for crash in [false, true] {
         if crash {
@@ -129,7 +105,7 @@ async fn store_and_listener_together_keep_to_the_number_of_connections() {
     let database = postgres::shared().database().await;
     let client = attune_common::store::Client { name: "attune-agent", max_connections: 3 };
     let store = attune_common::store::open(&database.url("owner").into(), &client).await.unwrap();
-    let bell = doorbell::open(&store, &Sources::default().load().unwrap().database);
+    let bell = doorbell::open(&store, &Sources::default().load().unwrap()).unwrap();
     let _listener = bell.listen().await.unwrap();
     let mut calls = tokio::task::JoinSet::new();
     for _ in 0..50 {

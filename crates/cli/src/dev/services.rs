@@ -87,7 +87,8 @@ impl Services {
         let detection = detect().await?;
         let token = random_token().context("cannot make a token")?;
 
-        let (store, doorbell) = (backend.store(), doorbell::open(&backend, &config.database));
+        let doorbell = doorbell::open(&backend, &config).map_err(|error| BadInput(error.to_string()))?;
+        let store = backend.store();
         let api_state =
             ApiState::new(store.clone(), doorbell.clone(), artifacts.clone(), &token, settings.lease);
         let stop_api = CancellationToken::new();

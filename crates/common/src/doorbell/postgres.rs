@@ -5,20 +5,15 @@
 //! which a pooler must not share between clients (`LISTEN` belongs to a session). It ends when the connection is lost: whoever
 //! listens knows then that it does not hear, listens again, and looks at everything.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
-use tokio::{
-    sync::Notify,
-    task::JoinSet,
-    time::{Instant, Interval, MissedTickBehavior},
-};
 
-use super::{Doorbell, DoorbellError, Listener, Ring, Wake};
+use super::{
+    Doorbell, DoorbellError, Listener, Ring,
+    heard::{self, Heard},
+};
 use crate::store::PostgresStore;
 
 /// The channel.
@@ -60,69 +55,10 @@ impl Doorbell for PostgresDoorbell {
     async fn listen(&self) -> Result<Box<dyn Listener>, DoorbellError> {
         let options = self.store.connect_options();
         let mut listener = connect(&options).await?;
-        let heard = Arc::new(Heard::default());
-        let mut task = JoinSet::new();
-        let told = heard.clone();
-        task.spawn(async move {
-            let reason = hear(&mut listener, &told).await;
-            told.end(DoorbellError(format!("lost the connection that listens: {reason}")));
-        });
-        // agents that were started together must not look together for ever
-        let first = Instant::now() + self.sweep_interval.mul_f64(0.5 + fastrand::f64() / 2.0);
-        let mut sweep = tokio::time::interval_at(first, self.sweep_interval);
-        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Box::new(PostgresListener { heard, sweep, _task: task }))
-    }
-}
-
-/// What was heard and not yet told: any number of rings is one reason to look. The end is told last, and once.
-#[derive(Debug, Default)]
-struct Heard {
-    wake: Mutex<Option<Wake>>,
-    end: Mutex<Option<DoorbellError>>,
-    changed: Notify,
-}
-
-impl Heard {
-    fn add(&self, new: Wake) {
-        let mut wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
-        *wake = Some(match wake.take() {
-            Some(before) if before != new => Wake::Sweep,
-            _ => new,
-        });
-        self.changed.notify_one();
-    }
-
-    fn end(&self, reason: DoorbellError) {
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
-        self.changed.notify_one();
-    }
-
-    fn take(&self) -> Option<Result<Wake, DoorbellError>> {
-        let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner).take();
-        wake.map(Ok).or_else(|| self.end.lock().unwrap_or_else(PoisonError::into_inner).take().map(Err))
-    }
-}
-
-struct PostgresListener {
-    heard: Arc<Heard>,
-    sweep: Interval,
-    /// Ends with the listener.
-    _task: JoinSet<()>,
-}
-
-#[async_trait]
-impl Listener for PostgresListener {
-    async fn wake(&mut self) -> Result<Wake, DoorbellError> {
-        loop {
-            if let Some(wake) = self.heard.take() {
-                return wake;
-            }
-            tokio::select! {
-                () = self.heard.changed.notified() => {}
-                _ = self.sweep.tick() => return Ok(Wake::Sweep),
-            }
-        }
+        Ok(heard::listener(
+            self.sweep_interval,
+            move |heard| async move { hear(&mut listener, &heard).await },
+        ))
     }
 }
 
@@ -130,7 +66,7 @@ impl Listener for PostgresListener {
 async fn hear(listener: &mut PgListener, heard: &Heard) -> String {
     loop {
         match tokio::time::timeout(PROBE_INTERVAL, listener.try_recv()).await {
-            Ok(Ok(Some(notification))) => heard.add(wake_of(notification.payload())),
+            Ok(Ok(Some(notification))) => heard.add(notification.payload().as_bytes()),
             Ok(Ok(None)) => return "the server closed it".to_owned(),
             Ok(Err(error)) => return error.to_string(),
             Err(_) => {
@@ -153,15 +89,6 @@ async fn probe(listener: &mut PgListener) -> Result<(), String> {
     }
 }
 
-/// What a payload asks for. One that cannot be read comes from another version, or did not fit.
-fn wake_of(payload: &str) -> Wake {
-    match serde_json::from_str(payload) {
-        Ok(Ring::Queued { .. }) => Wake::LookForWork,
-        Ok(Ring::CancelRequested { .. }) => Wake::LookForCancellations,
-        Err(_) => Wake::Sweep,
-    }
-}
-
 /// Connects and listens. The pool is only what `PgListener` asks for: every connection has a new one, so that a connection
 /// that hangs keeps nothing from the next.
 async fn connect(options: &PgConnectOptions) -> Result<PgListener, DoorbellError> {
@@ -176,40 +103,4 @@ async fn connect(options: &PgConnectOptions) -> Result<PgListener, DoorbellError
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await.map_err(told)?;
     Ok(listener)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::ExecutionId;
-
-    #[test]
-    fn a_payload_says_what_to_look_for() {
-        let execution = ExecutionId::new();
-        let payload = |ring| serde_json::to_string(&ring).unwrap();
-        let queued = payload(Ring::Queued { execution, requirement: "python >=3.11".parse().unwrap() });
-        assert_eq!(
-            queued,
-            format!(r#"{{"queued":{{"execution":"{execution}","requirement":"python >=3.11"}}}}"#)
-        );
-        assert_eq!(wake_of(&queued), Wake::LookForWork);
-        assert_eq!(wake_of(&payload(Ring::CancelRequested { execution })), Wake::LookForCancellations);
-        for unreadable in ["", "{}", r#"{"later":{}}"#] {
-            assert_eq!(wake_of(unreadable), Wake::Sweep, "{unreadable:?}");
-        }
-    }
-
-    #[test]
-    fn rings_that_wait_become_one_and_the_end_comes_last() {
-        let heard = Heard::default();
-        assert!(heard.take().is_none());
-        heard.add(Wake::LookForWork);
-        heard.add(Wake::LookForWork);
-        assert_eq!(heard.take().unwrap().unwrap(), Wake::LookForWork);
-        heard.add(Wake::LookForWork);
-        heard.end(DoorbellError("gone".to_owned()));
-        heard.add(Wake::LookForCancellations);
-        assert_eq!(heard.take().unwrap().unwrap(), Wake::Sweep);
-        assert_eq!(heard.take().unwrap().unwrap_err().to_string(), "doorbell: gone");
-    }
 }

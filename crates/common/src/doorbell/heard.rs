@@ -1,0 +1,140 @@
+//! What a task hears for a listener: the half that the doorbells of the network have in common.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{Instant, Interval, MissedTickBehavior},
+};
+
+use super::{DoorbellError, Listener, Ring, Wake};
+
+/// A listener that looks by itself every `sweep_interval`. Its task is what `hear` makes: it hears until the connection is
+/// lost, and returns why it is.
+pub(super) fn listener<Hearing>(
+    sweep_interval: Duration,
+    hear: impl FnOnce(Arc<Heard>) -> Hearing,
+) -> Box<dyn Listener>
+where
+    Hearing: Future<Output = String> + Send + 'static,
+{
+    let heard = Arc::new(Heard::default());
+    let mut task = JoinSet::new();
+    let (told, hearing) = (heard.clone(), hear(heard.clone()));
+    task.spawn(async move {
+        let reason = hearing.await;
+        told.end(DoorbellError(format!("lost the connection that listens: {reason}")));
+    });
+    // agents that were started together must not look together for ever
+    let first = Instant::now() + sweep_interval.mul_f64(0.5 + fastrand::f64() / 2.0);
+    let mut sweep = tokio::time::interval_at(first, sweep_interval);
+    sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    Box::new(TaskListener { heard, sweep, _task: task })
+}
+
+/// What was heard and not yet told: any number of rings is one reason to look. The end is told last, and once.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    wake: Mutex<Option<Wake>>,
+    end: Mutex<Option<DoorbellError>>,
+    changed: Notify,
+}
+
+impl Heard {
+    /// Takes down what a payload asks for.
+    pub(super) fn add(&self, payload: &[u8]) {
+        self.add_wake(wake_of(payload));
+    }
+
+    fn add_wake(&self, new: Wake) {
+        let mut wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
+        *wake = Some(match wake.take() {
+            Some(before) if before != new => Wake::Sweep,
+            _ => new,
+        });
+        self.changed.notify_one();
+    }
+
+    fn end(&self, reason: DoorbellError) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        self.changed.notify_one();
+    }
+
+    fn take(&self) -> Option<Result<Wake, DoorbellError>> {
+        let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner).take();
+        wake.map(Ok).or_else(|| self.end.lock().unwrap_or_else(PoisonError::into_inner).take().map(Err))
+    }
+}
+
+/// What a payload asks for. One that cannot be read comes from another version, or did not fit.
+fn wake_of(payload: &[u8]) -> Wake {
+    match serde_json::from_slice(payload) {
+        Ok(Ring::Queued { .. }) => Wake::LookForWork,
+        Ok(Ring::CancelRequested { .. }) => Wake::LookForCancellations,
+        Err(_) => Wake::Sweep,
+    }
+}
+
+struct TaskListener {
+    heard: Arc<Heard>,
+    sweep: Interval,
+    /// Ends with the listener.
+    _task: JoinSet<()>,
+}
+
+#[async_trait]
+impl Listener for TaskListener {
+    async fn wake(&mut self) -> Result<Wake, DoorbellError> {
+        loop {
+            if let Some(wake) = self.heard.take() {
+                return wake;
+            }
+            tokio::select! {
+                () = self.heard.changed.notified() => {}
+                _ = self.sweep.tick() => return Ok(Wake::Sweep),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ExecutionId;
+
+    #[test]
+    fn a_payload_says_what_to_look_for() {
+        let execution = ExecutionId::new();
+        let payload = |ring| serde_json::to_string(&ring).unwrap();
+        let queued = payload(Ring::Queued { execution, requirement: "python >=3.11".parse().unwrap() });
+        assert_eq!(
+            queued,
+            format!(r#"{{"queued":{{"execution":"{execution}","requirement":"python >=3.11"}}}}"#)
+        );
+        assert_eq!(wake_of(queued.as_bytes()), Wake::LookForWork);
+        let cancel = payload(Ring::CancelRequested { execution });
+        assert_eq!(wake_of(cancel.as_bytes()), Wake::LookForCancellations);
+        for unreadable in ["", "{}", r#"{"later":{}}"#] {
+            assert_eq!(wake_of(unreadable.as_bytes()), Wake::Sweep, "{unreadable:?}");
+        }
+    }
+
+    #[test]
+    fn rings_that_wait_become_one_and_the_end_comes_last() {
+        let heard = Heard::default();
+        assert!(heard.take().is_none());
+        heard.add_wake(Wake::LookForWork);
+        heard.add_wake(Wake::LookForWork);
+        assert_eq!(heard.take().unwrap().unwrap(), Wake::LookForWork);
+        heard.add_wake(Wake::LookForWork);
+        heard.end(DoorbellError("gone".to_owned()));
+        heard.add_wake(Wake::LookForCancellations);
+        assert_eq!(heard.take().unwrap().unwrap(), Wake::Sweep);
+        assert_eq!(heard.take().unwrap().unwrap_err().to_string(), "doorbell: gone");
+    }
+}

@@ -1,0 +1,59 @@
+//! Workers that a RabbitMQ broker wakes.
+
+use attune_common::model::ExecutionStatus;
+use attune_tests::{
+    rabbitmq::{self, CONSUMER_TIMEOUT},
+    service::Machine,
+};
+use serde_json::json;
+
+use crate::{LONG, amqp};
+
+/// A machine with a broker. Nobody looks by themselves: whatever happens, happens because it was rung.
+async fn machine() -> Machine {
+    let mut machine = Machine::new().await;
+    machine.doorbell = amqp(&rabbitmq::shared().vhost().url(), None).unwrap();
+    machine
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_may_take_longer_than_the_broker_waits_for_an_acknowledgement() {
+    let machine = machine().await;
+    let seconds = (CONSUMER_TIMEOUT * 2).as_secs();
+    machine
+        .push(&[("long", "", &format!("sleep {seconds}\necho done\n")), ("short", "", "echo done\n")])
+        .await;
+    let mut settings = machine.settings();
+    settings.slots = 1;
+    let worker = machine.start(settings).await;
+    let long = machine.submit("long", json!({})).await;
+    machine.wait(long, "its start", |execution| execution.status == ExecutionStatus::Running).await;
+    // there is no free slot for these
+    let (second, third) =
+        (machine.submit("short", json!({})).await, machine.submit("short", json!({})).await);
+    for id in [long, second, third] {
+        let ended = machine.ended(id).await;
+        assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Succeeded, 1), "{ended:?}");
+        assert_eq!(machine.log(id, 1).await, "done\n");
+    }
+    worker.stop.drain();
+    worker.stopped().await;
+    let log = rabbitmq::shared().log();
+    assert!(!log.contains("consumer ack timed out") && !log.contains("PRECONDITION_FAILED"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancellation_is_heard_though_heartbeats_are_an_hour_apart() {
+    let machine = machine().await;
+    machine.push(&[("endless", "", "echo started\nsleep 3600\n")]).await;
+    let mut settings = machine.settings();
+    settings.heartbeat_interval = LONG;
+    settings.lease = LONG * 3;
+    let worker = machine.start(settings).await;
+    let id = machine.submit("endless", json!({})).await;
+    machine.logged(id, 1, "started").await;
+    machine.cancel(id).await;
+    assert_eq!(machine.ended(id).await.status, ExecutionStatus::Cancelled);
+    worker.stop.drain();
+    worker.stopped().await;
+}
