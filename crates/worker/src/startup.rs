@@ -101,7 +101,7 @@ pub async fn serve(
     };
     let client = configuration.database.client(kind.program(), MAX_CONNECTIONS);
     let backend = store::open(configuration.database_url()?, &client).await?;
-    let doorbell = doorbell::open(&backend, &configuration)?;
+    let doorbell = doorbell::open(&backend, configuration)?;
     WorkerService::new(backend.store(), doorbell, artifacts, settings, detection, health).run(stop).await
 }
 
