@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -31,10 +32,10 @@ pub const USER: &str = "attune";
 pub const PASSWORD: &str = "incorrect-zebra-magnet-clamp";
 
 /// How long a consumer may keep a delivery, instead of the usual half an hour.
-pub const CONSUMER_TIMEOUT: Duration = Duration::from_secs(2);
+pub const CONSUMER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Vhosts of a broker, made at its start: making one later takes a second.
-const VHOSTS: usize = 12;
+const VHOSTS: usize = 24;
 
 /// Ends the broker and removes its folder when nobody holds the other end of its standard input any more, which is also the
 /// case when the test process was killed. Its processes, also Erlang's port mapper, are those whose home the folder is.
@@ -179,6 +180,13 @@ impl Broker {
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Ends the broker as its owner would. What was declared a moment ago is sure to be there again only after that.
+    pub fn stop(&mut self) {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        kill_process(pid, Signal::TERM).unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Starts the broker again, on the same ports with the same data.

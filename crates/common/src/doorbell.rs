@@ -5,6 +5,7 @@
 mod amqp;
 mod heard;
 mod local;
+mod offer;
 mod postgres;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 pub use amqp::AmqpDoorbell;
 use async_trait::async_trait;
 pub use local::LocalDoorbell;
+pub use offer::{Answer, Offer};
 pub use postgres::PostgresDoorbell;
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +37,18 @@ pub enum Ring {
     },
 }
 
+impl Ring {
+    /// What it means for whoever can only look.
+    fn wake(&self) -> Wake {
+        match self {
+            Self::Queued { .. } => Wake::LookForWork,
+            Self::CancelRequested { .. } => Wake::LookForCancellations,
+        }
+    }
+}
+
 /// What a listener should do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum Wake {
     /// Take what the store has, as far as slots are free.
     LookForWork,
@@ -44,6 +56,8 @@ pub enum Wake {
     LookForCancellations,
     /// Both: nothing was heard for a while, and something may have been missed.
     Sweep,
+    /// Take this execution if it is still queued, and answer the offer.
+    Offered(Offer),
 }
 
 /// What can go wrong with a doorbell.
@@ -68,6 +82,17 @@ pub trait Listener: Send {
     /// # Errors
     /// When nothing can be heard any more. What was rung since is lost: listen again, and look at everything.
     async fn wake(&mut self) -> Result<Wake, DoorbellError>;
+
+    /// Whether queued executions are offered, one by one; otherwise a wake-up only says that there is something to look for.
+    fn offers(&self) -> bool {
+        false
+    }
+
+    /// Asks for offers of executions with these requirements, beside those that were asked for before.
+    fn follow(&mut self, _requirements: &[Requirement]) {}
+
+    /// Says whether an offer could be taken now. Until it is said for the first time, none could.
+    fn accept(&mut self, _wanted: bool) {}
 }
 
 /// The doorbell that is configured: that of the broker if there is one, and else the one that goes with the store.

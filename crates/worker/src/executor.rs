@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, anyhow};
 use attune_common::{
     artifact_store::ArtifactStore,
+    doorbell::{Doorbell, Ring},
     model::{Execution, ExecutionStatus, Outcome, StopSignal, WorkerId, runtime},
     store::{Fence, NewLogChunk, Store, StoreError},
 };
@@ -40,6 +41,7 @@ const OUTPUT_BACKLOG: usize = 16;
 #[derive(Clone)]
 pub struct Executor {
     store: Arc<dyn Store>,
+    doorbell: Arc<dyn Doorbell>,
     worker: WorkerId,
     packs: PackCache,
     environments: Environments,
@@ -53,6 +55,7 @@ impl Executor {
     /// An executor for the executions that `worker` claims.
     pub fn new(
         store: Arc<dyn Store>,
+        doorbell: Arc<dyn Doorbell>,
         artifacts: ArtifactStore,
         worker: WorkerId,
         detection: Detection,
@@ -71,6 +74,7 @@ impl Executor {
             detection: Arc::new(detection),
             settings,
             store,
+            doorbell,
             worker,
             metrics,
         }
@@ -101,7 +105,7 @@ impl Executor {
         };
         match attempt.verdict {
             Verdict::Ended(status) => self.finish(fence, status, attempt.outcome, attempt.log, &end).await,
-            Verdict::GiveBack => self.give_back(fence).await,
+            Verdict::GiveBack => self.give_back(fence, &execution).await,
             Verdict::LeaseLost => {
                 self.metrics.lease_lost();
                 tracing::warn!(execution = %execution.id, "ended: the lease is lost");
@@ -320,11 +324,17 @@ impl Executor {
         }
     }
 
-    async fn give_back(&self, fence: Fence) {
+    async fn give_back(&self, fence: Fence, execution: &Execution) {
         match self.store.release(fence).await {
             Ok(()) => {
                 self.metrics.given_back();
                 tracing::info!(execution = %fence.execution, "given back to the queue");
+                let ring =
+                    Ring::Queued { execution: execution.id, requirement: execution.requirement.clone() };
+                if let Err(error) = self.doorbell.ring(&ring).await {
+                    // it is queued all the same, and found by those who look by themselves
+                    tracing::warn!(execution = %fence.execution, %error, "cannot ring for what was given back");
+                }
             }
             Err(StoreError::Fenced) => {
                 self.metrics.lease_lost();

@@ -10,7 +10,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use anyhow::Context;
 use attune_common::{
     artifact_store::ArtifactStore,
-    doorbell::{Doorbell, Wake},
+    doorbell::{Answer, Doorbell, Offer, Wake},
     model::{Capabilities, Execution, WorkerId, WorkerKind},
     requirement::Requirement,
     store::Store,
@@ -72,8 +72,15 @@ impl WorkerService {
         let capabilities = registration::capabilities(&detection, &settings);
         let metrics = health.metrics().clone();
         metrics.describe(settings.kind, settings.slots);
-        let executor =
-            Executor::new(store.clone(), artifacts, id, detection, settings.execution.clone(), metrics);
+        let executor = Executor::new(
+            store.clone(),
+            doorbell.clone(),
+            artifacts,
+            id,
+            detection,
+            settings.execution.clone(),
+            metrics,
+        );
         Self {
             id,
             store,
@@ -155,6 +162,7 @@ impl WorkerService {
         heartbeat: &mut Heartbeat,
     ) -> StopReason {
         let mut turn = tokio::time::interval(TURN_INTERVAL);
+        let mut refresh = tokio::time::interval(self.settings.heartbeat_interval);
         loop {
             self.health.turned(Loop::Service, STUCK_AFTER);
             if stop.stage() != Stage::Run {
@@ -169,22 +177,63 @@ impl WorkerService {
                 Err(error) = &mut *heartbeat => return StopReason::HeartbeatEnded(error),
                 Some(ended) = self.executions.join_next() => {
                     self.ended(ended);
-                    self.claim_while_slots_are_free(stop).await;
+                    if listening.offers() {
+                        listening.accept(self.may_claim(stop));
+                    } else {
+                        self.claim_while_slots_are_free(stop, listening).await;
+                    }
                 }
-                wake = listening.wake() => self.answer(wake, stop).await,
+                wake = listening.wake() => self.answer(wake, stop, listening).await,
                 // a ring may have been lost: only what was looked for and is not there is idleness
-                () = idle_for_long => self.claim_while_slots_are_free(stop).await,
+                () = idle_for_long => self.claim_while_slots_are_free(stop, listening).await,
+                _ = refresh.tick(), if listening.offers() => {
+                    if let Some(requirements) = self.satisfied_requirements().await {
+                        listening.follow(&requirements);
+                        listening.accept(self.may_claim(stop));
+                    }
+                }
                 _ = turn.tick() => {}
             }
         }
     }
 
-    async fn answer(&mut self, wake: Wake, stop: &StopSignal) {
-        if wake != Wake::LookForWork {
-            self.look_for_cancellations().await;
+    async fn answer(&mut self, wake: Wake, stop: &StopSignal, listening: &mut Listening) {
+        match wake {
+            Wake::Offered(offer) => self.take_offered(offer, stop, listening).await,
+            Wake::LookForWork => self.claim_while_slots_are_free(stop, listening).await,
+            Wake::LookForCancellations => self.look_for_cancellations().await,
+            Wake::Sweep => {
+                self.look_for_cancellations().await;
+                self.claim_while_slots_are_free(stop, listening).await;
+            }
         }
-        if wake != Wake::LookForCancellations {
-            self.claim_while_slots_are_free(stop).await;
+    }
+
+    /// Takes what the doorbell offers, if a slot is free and nobody was quicker.
+    async fn take_offered(&mut self, offer: Offer, stop: &StopSignal, listening: &mut Listening) {
+        if !self.may_claim(stop) {
+            listening.accept(false);
+            return offer.answer(Answer::GivenBack);
+        }
+        let asked = Instant::now();
+        match self.store.claim(self.id, offer.execution(), self.settings.lease).await {
+            Ok(claimed) => {
+                self.health.metrics().claim_answered(asked.elapsed(), claimed.as_ref());
+                if let Some(execution) = claimed {
+                    self.progress.claim();
+                    self.start(execution);
+                }
+                // before the answer, after which the next one is offered
+                listening.accept(self.may_claim(stop));
+                offer.answer(Answer::Decided);
+            }
+            Err(error) => {
+                // until the next look: the broker would offer it again at once
+                listening.accept(false);
+                offer.answer(Answer::GivenBack);
+                self.claim_failed();
+                tracing::warn!(%error, "cannot claim what the doorbell offers");
+            }
         }
     }
 
@@ -202,27 +251,22 @@ impl WorkerService {
         }
     }
 
-    async fn claim_while_slots_are_free(&mut self, stop: &StopSignal) {
+    async fn claim_while_slots_are_free(&mut self, stop: &StopSignal, listening: &mut Listening) {
         if !self.may_claim(stop) {
             return;
         }
-        let requirements = match self.store.known_requirements().await {
-            Ok(known) => known
-                .into_iter()
-                .filter(|one| one.satisfied_by(&self.capabilities))
-                .collect::<Vec<Requirement>>(),
-            Err(error) => {
-                self.claim_failed();
-                return tracing::warn!(%error, "cannot look for work");
-            }
-        };
+        let Some(requirements) = self.satisfied_requirements().await else { return };
+        listening.follow(&requirements);
         while self.may_claim(stop) {
             self.health.turned(Loop::Service, STUCK_AFTER);
             let asked = Instant::now();
             match self.store.claim_next(self.id, &requirements, self.settings.lease).await {
                 Ok(claimed) => {
                     self.health.metrics().claim_answered(asked.elapsed(), claimed.as_ref());
-                    let Some(execution) = claimed else { return self.progress.looked() };
+                    let Some(execution) = claimed else {
+                        self.progress.looked();
+                        break;
+                    };
                     self.progress.claim();
                     self.start(execution);
                 }
@@ -230,6 +274,19 @@ impl WorkerService {
                     self.claim_failed();
                     return tracing::warn!(%error, "cannot claim work");
                 }
+            }
+        }
+        listening.accept(self.may_claim(stop));
+    }
+
+    /// Every requirement that this worker satisfies, as far as the store answers.
+    async fn satisfied_requirements(&mut self) -> Option<Vec<Requirement>> {
+        match self.store.known_requirements().await {
+            Ok(known) => Some(known.into_iter().filter(|one| one.satisfied_by(&self.capabilities)).collect()),
+            Err(error) => {
+                self.claim_failed();
+                tracing::warn!(%error, "cannot look for work");
+                None
             }
         }
     }
@@ -289,6 +346,7 @@ impl WorkerService {
         if matches!(reason, StopReason::HeartbeatEnded(_)) {
             self.running.end_all(EndReason::GivenBack);
         }
+        listening.accept(false);
         let mut turn = tokio::time::interval(TURN_INTERVAL);
         let (mut said, mut late, mut cancelled) = (false, false, false);
         while !self.executions.is_empty() {
@@ -313,8 +371,10 @@ impl WorkerService {
                     reason = StopReason::HeartbeatEnded(error);
                     self.running.end_all(EndReason::GivenBack);
                 }
-                wake = listening.wake() => if wake != Wake::LookForWork {
-                    self.look_for_cancellations().await;
+                wake = listening.wake() => match wake {
+                    Wake::Offered(offer) => offer.answer(Answer::GivenBack),
+                    Wake::LookForWork => {}
+                    Wake::LookForCancellations | Wake::Sweep => self.look_for_cancellations().await,
                 },
                 _ = turn.tick() => {}
             }

@@ -84,7 +84,6 @@ pub async fn serve(
             tracing::info!(runtime = runtime.name, path = %interpreter.path.display(), version, "usable");
         }
     }
-    make_unreadable()?;
     adopt_orphans()?;
     let stop = StopSignal::on_signals()?;
     let settings = WorkerSettings::from_config(&configuration.worker, kind)?;
@@ -120,7 +119,7 @@ pub fn adopt_orphans() -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn make_unreadable() -> anyhow::Result<()> {
+pub(crate) fn make_unreadable() -> anyhow::Result<()> {
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .context("cannot make this process unreadable to the actions that it runs")
 }

@@ -65,8 +65,8 @@ fn ends_with_a_test_process_that_is_killed(test: &str) {
         assert!(process.try_wait().unwrap().is_none(), "it ended");
         report.exists()
     });
-    let text = fs::read_to_string(&report).unwrap();
-    let (folder, address) = text.split_once('\n').unwrap();
+    let reported = fs::read_to_string(&report).unwrap();
+    let (folder, address) = reported.split_once('\n').unwrap();
     assert!(TcpStream::connect(address).is_ok() && fs::exists(folder).unwrap());
     process.kill().unwrap();
     process.wait().unwrap();

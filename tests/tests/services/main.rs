@@ -11,6 +11,7 @@ mod postgres_store;
 mod postgres_tls;
 mod rabbitmq_doorbell;
 mod rabbitmq_faults;
+mod rabbitmq_offers;
 mod rabbitmq_workers;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
@@ -49,6 +50,10 @@ fn amqp(url: &str, ca_file: Option<PathBuf>) -> Result<Arc<dyn Doorbell>, Doorbe
 
 fn queued(requirement: &str) -> Ring {
     Ring::Queued { execution: ExecutionId::new(), requirement: requirement.parse().unwrap() }
+}
+
+fn cancel() -> Ring {
+    Ring::CancelRequested { execution: ExecutionId::new() }
 }
 
 async fn heard(listener: &mut Box<dyn Listener>) -> Wake {

@@ -30,7 +30,7 @@ async fn a_ring_reaches_every_listener() {
         (queued(&many_labels()), Wake::Sweep),
     ] {
         here.ring(&ring).await.unwrap();
-        assert_eq!((heard(&mut first).await, heard(&mut second).await), (wake.clone(), wake));
+        assert_eq!((&heard(&mut first).await, &heard(&mut second).await), (&wake, &wake));
     }
 }
 

@@ -4,39 +4,35 @@ use std::{net::TcpListener, path::PathBuf, time::Duration};
 
 use attune_common::{
     config::Sources,
-    doorbell::{self, Ring, Wake},
-    model::ExecutionId,
+    doorbell::{self, Wake},
 };
 use attune_tests::{
     postgres,
     rabbitmq::{self, PASSWORD, Vhost},
 };
 
-use crate::{amqp, backend, heard, queued};
+use crate::{amqp, backend, cancel, heard, queued};
 
 #[tokio::test]
-async fn a_ring_reaches_every_listener_of_every_connection() {
+async fn a_cancellation_reaches_every_listener_of_every_connection() {
     let url = rabbitmq::shared().vhost().url();
     let (here, there) = (amqp(&url, None).unwrap(), amqp(&url, None).unwrap());
     let (mut first, mut second) = (here.listen().await.unwrap(), there.listen().await.unwrap());
-    for (ring, wake) in [
-        (queued("python >=3.11; gpu=nvidia"), Wake::LookForWork),
-        (Ring::CancelRequested { execution: ExecutionId::new() }, Wake::LookForCancellations),
-    ] {
-        here.ring(&ring).await.unwrap();
-        assert_eq!((heard(&mut first).await, heard(&mut second).await), (wake.clone(), wake));
-    }
+    here.ring(&cancel()).await.unwrap();
+    let wake = Wake::LookForCancellations;
+    assert_eq!((&heard(&mut first).await, &heard(&mut second).await), (&wake, &wake));
 }
 
 #[tokio::test]
-async fn what_is_rung_while_nobody_listens_is_no_failure_and_waits_for_nobody() {
-    let vhost = rabbitmq::shared().vhost();
-    let bell = amqp(&vhost.url(), None).unwrap();
+async fn what_is_rung_while_nobody_listens_is_no_failure() {
+    let bell = amqp(&rabbitmq::shared().vhost().url(), None).unwrap();
     drop(bell.listen().await.unwrap());
     bell.ring(&queued("shell")).await.unwrap();
+    bell.ring(&cancel()).await.unwrap();
     let mut listener = bell.listen().await.unwrap();
-    bell.ring(&Ring::CancelRequested { execution: ExecutionId::new() }).await.unwrap();
-    assert_eq!(heard(&mut listener).await, Wake::LookForCancellations);
+    // of what concerned everybody then, nothing is left
+    bell.ring(&queued("python")).await.unwrap();
+    assert_eq!(heard(&mut listener).await, Wake::LookForWork);
 }
 
 #[tokio::test]
@@ -62,8 +58,8 @@ async fn a_broker_that_the_authority_vouches_for_is_used() {
     let vhost = rabbitmq::shared().vhost();
     let secure = amqp(&vhost.tls_url(), Some(vhost.broker.authority())).unwrap();
     let mut listener = secure.listen().await.unwrap();
-    secure.ring(&queued("shell")).await.unwrap();
-    assert_eq!(heard(&mut listener).await, Wake::LookForWork);
+    secure.ring(&cancel()).await.unwrap();
+    assert_eq!(heard(&mut listener).await, Wake::LookForCancellations);
     let listed = vhost.broker.control(&["list_connections", "vhost", "ssl"]);
     let encrypted: Vec<&str> = listed.lines().filter(|line| line.starts_with(&vhost.name)).collect();
     assert_eq!(encrypted, vec![format!("{}\ttrue", vhost.name); 2], "{listed}");

@@ -38,8 +38,11 @@ async fn an_action_may_take_longer_than_the_broker_waits_for_an_acknowledgement(
     }
     worker.stop.drain();
     worker.stopped().await;
-    let log = rabbitmq::shared().log();
-    assert!(!log.contains("consumer ack timed out") && !log.contains("PRECONDITION_FAILED"), "{log}");
+    let written = rabbitmq::shared().log();
+    assert!(
+        !written.contains("consumer ack timed out") && !written.contains("PRECONDITION_FAILED"),
+        "{written}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

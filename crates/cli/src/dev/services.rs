@@ -70,7 +70,6 @@ pub(crate) struct Services {
 impl Services {
     /// Starts both.
     pub(crate) async fn start(state: &StateDir, choices: &Choices<'_>) -> anyhow::Result<Self> {
-        startup::make_unreadable()?;
         startup::adopt_orphans()?;
         let config = configuration(state)?;
         let mut settings = WorkerSettings::from_config(&config.worker, WorkerKind::Dev)

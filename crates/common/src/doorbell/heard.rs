@@ -1,6 +1,7 @@
 //! What a task hears for a listener: the half that the doorbells of the network have in common.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -12,7 +13,7 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior},
 };
 
-use super::{DoorbellError, Listener, Ring, Wake};
+use super::{DoorbellError, Listener, Offer, Ring, Wake};
 
 /// A listener that looks by itself every `sweep_interval`. Its task is what `hear` makes: it hears until the connection is
 /// lost, and returns why it is.
@@ -41,6 +42,7 @@ where
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     wake: Mutex<Option<Wake>>,
+    offers: Mutex<VecDeque<Offer>>,
     end: Mutex<Option<DoorbellError>>,
     changed: Notify,
 }
@@ -51,7 +53,7 @@ impl Heard {
         self.add_wake(wake_of(payload));
     }
 
-    fn add_wake(&self, new: Wake) {
+    pub(super) fn add_wake(&self, new: Wake) {
         let mut wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
         *wake = Some(match wake.take() {
             Some(before) if before != new => Wake::Sweep,
@@ -60,24 +62,33 @@ impl Heard {
         self.changed.notify_one();
     }
 
+    /// Takes down an offer.
+    pub(super) fn offer(&self, offer: Offer) {
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner).push_back(offer);
+        self.changed.notify_one();
+    }
+
     fn end(&self, reason: DoorbellError) {
+        // nobody could be told the answers any more
+        self.offers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
         self.changed.notify_one();
     }
 
     fn take(&self) -> Option<Result<Wake, DoorbellError>> {
-        let wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner).take();
-        wake.map(Ok).or_else(|| self.end.lock().unwrap_or_else(PoisonError::into_inner).take().map(Err))
+        if let Some(wake) = self.wake.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Some(Ok(wake));
+        }
+        if let Some(offer) = self.offers.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+            return Some(Ok(Wake::Offered(offer)));
+        }
+        self.end.lock().unwrap_or_else(PoisonError::into_inner).take().map(Err)
     }
 }
 
 /// What a payload asks for. One that cannot be read comes from another version, or did not fit.
 fn wake_of(payload: &[u8]) -> Wake {
-    match serde_json::from_slice(payload) {
-        Ok(Ring::Queued { .. }) => Wake::LookForWork,
-        Ok(Ring::CancelRequested { .. }) => Wake::LookForCancellations,
-        Err(_) => Wake::Sweep,
-    }
+    serde_json::from_slice(payload).map_or(Wake::Sweep, |ring: Ring| ring.wake())
 }
 
 struct TaskListener {

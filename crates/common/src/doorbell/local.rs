@@ -16,7 +16,7 @@ const BACKLOG: usize = 256;
 /// In-process notification plus polling.
 #[derive(Debug)]
 pub struct LocalDoorbell {
-    rings: broadcast::Sender<Wake>,
+    rings: broadcast::Sender<Ring>,
     poll_interval: Duration,
 }
 
@@ -31,12 +31,8 @@ impl LocalDoorbell {
 #[async_trait]
 impl Doorbell for LocalDoorbell {
     async fn ring(&self, ring: &Ring) -> Result<(), DoorbellError> {
-        let wake = match ring {
-            Ring::Queued { .. } => Wake::LookForWork,
-            Ring::CancelRequested { .. } => Wake::LookForCancellations,
-        };
         // an error means that nobody listens, which is nobody's fault
-        let _ = self.rings.send(wake);
+        let _ = self.rings.send(ring.clone());
         Ok(())
     }
 
@@ -49,7 +45,7 @@ impl Doorbell for LocalDoorbell {
 }
 
 struct LocalListener {
-    rings: broadcast::Receiver<Wake>,
+    rings: broadcast::Receiver<Ring>,
     sweep: Interval,
 }
 
@@ -58,7 +54,7 @@ impl Listener for LocalListener {
     async fn wake(&mut self) -> Result<Wake, DoorbellError> {
         tokio::select! {
             ring = self.rings.recv() => match ring {
-                Ok(wake) => Ok(wake),
+                Ok(ring) => Ok(ring.wake()),
                 Err(RecvError::Lagged(_)) => Ok(Wake::Sweep),
                 // the bell itself is gone: what is left is the slow look
                 Err(RecvError::Closed) => {

@@ -2,7 +2,10 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use attune_common::doorbell::{Doorbell, DoorbellError, Listener, Wake};
+use attune_common::{
+    doorbell::{Doorbell, DoorbellError, Listener, Wake},
+    requirement::Requirement,
+};
 
 use crate::health::{Condition, Health};
 
@@ -29,6 +32,25 @@ impl Listening {
     pub(super) fn new(doorbell: Arc<dyn Doorbell>, longest_pause: Duration, health: Health) -> Self {
         let state = State::Trying(listen(doorbell.clone(), Duration::ZERO));
         Self { doorbell, state, pause: FIRST_PAUSE, longest_pause, health }
+    }
+
+    /// Whether queued executions are offered one by one. Otherwise, also as long as nothing is heard, the store is to be looked at.
+    pub(super) fn offers(&self) -> bool {
+        matches!(&self.state, State::Hearing(listener) if listener.offers())
+    }
+
+    /// Asks for offers of executions with these requirements.
+    pub(super) fn follow(&mut self, requirements: &[Requirement]) {
+        if let State::Hearing(listener) = &mut self.state {
+            listener.follow(requirements);
+        }
+    }
+
+    /// Says whether an offer could be taken now.
+    pub(super) fn accept(&mut self, wanted: bool) {
+        if let State::Hearing(listener) = &mut self.state {
+            listener.accept(wanted);
+        }
     }
 
     /// Waits for the next wake-up; the first one comes when it hears, or cannot. Cancel-safe.

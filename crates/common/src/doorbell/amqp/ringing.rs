@@ -3,7 +3,11 @@
 //! Whoever rings answers a request, which must not wait for a broker that is away: every wait has an end, and after a
 //! connection could not be made, rings fail at once until it is time for the next try.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex as StdMutex, PoisonError},
+    time::Duration,
+};
 
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection,
@@ -16,11 +20,10 @@ use tokio::{
 };
 
 use super::{
-    EXCHANGE,
     broker::{Broker, PATIENCE, told},
-    open_channel,
+    topology::{self, CONTROL, EXECUTIONS},
 };
-use crate::doorbell::DoorbellError;
+use crate::doorbell::{DoorbellError, Ring};
 
 /// Shortest and longest pause before a connection is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -50,17 +53,19 @@ struct Failure {
 struct Line {
     connection: Connection,
     channel: Channel,
+    /// Queues that are known to be there.
+    declared: StdMutex<HashSet<ShortString>>,
 }
 
 impl Ringing {
     /// Rings, and waits until the broker has confirmed it.
-    pub(super) async fn ring(&self, broker: &Broker, payload: &[u8]) -> Result<(), DoorbellError> {
+    pub(super) async fn ring(&self, broker: &Broker, ring: &Ring) -> Result<(), DoorbellError> {
         let line = self.line(broker).await?;
         // it would take the ring when it has memory again, and says nothing until then
         if line.is_blocked() {
             return Err(broker.failed(BLOCKED));
         }
-        let reason = match timeout(PATIENCE, line.publish(payload)).await {
+        let reason = match timeout(PATIENCE, line.ring(ring)).await {
             Ok(Ok(Confirmation::Nack(_))) => "it did not take the ring".to_owned(),
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => told(&error),
@@ -109,6 +114,10 @@ impl Ringing {
     }
 }
 
+/// Delivery modes (<https://www.rabbitmq.com/docs/publishers#message-properties>).
+const TRANSIENT: u8 = 1;
+const PERSISTENT: u8 = 2;
+
 /// <https://www.rabbitmq.com/docs/connection-blocked>
 const BLOCKED: &str = "it is short of memory or disk space and takes no messages; its log says which";
 
@@ -116,7 +125,8 @@ impl Line {
     async fn open(broker: &Broker) -> Result<Self, DoorbellError> {
         let connection = broker.connect("attune ringing").await?;
         let open = async {
-            let channel = open_channel(&connection).await?;
+            let channel = connection.create_channel().await?;
+            topology::declare_exchanges(&channel).await?;
             channel.confirm_select(ConfirmSelectOptions::default()).await?;
             Ok(channel)
         };
@@ -124,7 +134,7 @@ impl Line {
             .await
             .map_err(|_| broker.failed(&format!("no answer within {PATIENCE:?}")))?
             .map_err(|error: lapin::Error| broker.failed(&told(&error)))?;
-        Ok(Self { connection, channel })
+        Ok(Self { connection, channel, declared: StdMutex::default() })
     }
 
     fn works(&self) -> bool {
@@ -135,13 +145,53 @@ impl Line {
         self.connection.status().blocked()
     }
 
-    async fn publish(&self, payload: &[u8]) -> lapin::Result<Confirmation> {
-        // not persistent: the queues of listeners do not outlive the broker either
-        let properties = BasicProperties::default().with_content_type("application/json".into());
-        let options = BasicPublishOptions::default();
-        self.channel
-            .basic_publish(EXCHANGE.into(), ShortString::default(), options, payload, properties)
-            .await?
-            .await
+    async fn ring(&self, ring: &Ring) -> lapin::Result<Confirmation> {
+        let payload = serde_json::to_vec(ring).map_err(std::io::Error::other)?;
+        let Ring::Queued { requirement, .. } = ring else {
+            return self.publish(CONTROL, &ShortString::default(), &payload).await;
+        };
+        let queue = topology::queue_name(requirement);
+        let known = self.declared().contains(&queue);
+        if !known {
+            self.declare(&queue).await?;
+        }
+        let mut confirmation = self.publish(EXECUTIONS, &queue, &payload).await?;
+        // returned, because the queue has been deleted since
+        let returned = matches!(confirmation, Confirmation::Ack(Some(_)));
+        if returned {
+            self.declare(&queue).await?;
+            confirmation = self.publish(EXECUTIONS, &queue, &payload).await?;
+        }
+        if !known || returned {
+            // those who do not follow the queue yet look for what they could follow
+            self.publish(CONTROL, &ShortString::default(), &payload).await?;
+        }
+        Ok(confirmation)
+    }
+
+    fn declared(&self) -> std::sync::MutexGuard<'_, HashSet<ShortString>> {
+        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn declare(&self, queue: &ShortString) -> lapin::Result<()> {
+        topology::declare_queue(&self.channel, queue).await?;
+        self.declared().insert(queue.clone());
+        Ok(())
+    }
+
+    /// Publishes, and waits for the broker to confirm it. What no queue takes comes back with the confirmation.
+    async fn publish(
+        &self,
+        exchange: &str,
+        key: &ShortString,
+        payload: &[u8],
+    ) -> lapin::Result<Confirmation> {
+        // what goes to everybody does not outlive the broker: the queues of listeners do not either
+        let to_a_queue = exchange == EXECUTIONS;
+        let mode = if to_a_queue { PERSISTENT } else { TRANSIENT };
+        let properties =
+            BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(mode);
+        let options = BasicPublishOptions { mandatory: to_a_queue, ..BasicPublishOptions::default() };
+        self.channel.basic_publish(exchange.into(), key.clone(), options, payload, properties).await?.await
     }
 }
