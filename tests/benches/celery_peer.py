@@ -1,0 +1,35 @@
+"""The same command as a Celery task: acknowledged when it is done, as one would for work that must not be lost."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+from celery import Celery
+
+app = Celery("celery_peer", broker=os.environ["CELERY_BROKER"], backend=os.environ["CELERY_RESULTS"])
+app.conf.update(task_acks_late=True, worker_prefetch_multiplier=1, broker_connection_retry_on_startup=True)
+
+
+@app.task(name="run")
+def run(script):
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, check=True, env={})
+    return done.stdout.decode()
+
+
+def measure(runs):
+    # the first one makes the tables of results
+    run.delay("exit 0").get()
+    latencies = []
+    for _ in range(runs):
+        start = time.time_ns()
+        latencies.append(int(run.delay("date +%s%N").get()) - start)
+    start = time.monotonic()
+    for result in [run.delay("exit 0") for _ in range(runs)]:
+        result.get()
+    return {"latencies": latencies, "rate": runs / (time.monotonic() - start)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(int(sys.argv[1]))))

@@ -1,0 +1,246 @@
+//! A fleet on PostgreSQL and RabbitMQ against a bare spawn, and against Celery on the same servers in the same run: how long an
+//! execution takes to start, how many there are a second, and what agents cost that have nothing to do.
+//!
+//! `ATTUNE_BENCH_IDLE_AGENTS` changes their number (300). Prints tables and lines of JSON.
+
+#![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a report")]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use attune_common::{
+    config::MessageQueue,
+    doorbell::{AmqpDoorbell, Doorbell},
+    store::{self, Client, Store},
+};
+use attune_tests::{
+    binaries,
+    latencies::Comparison,
+    postgres::{Database, Server, execute},
+    rabbitmq::{Broker, Vhost},
+    service::Machine,
+};
+use serde_json::{Value, json};
+use sqlx::{PgConnection, Row};
+
+const RUNS: usize = 200;
+const BATCH: usize = 400;
+const SLOTS: [usize; 4] = [1, 2, 4, 8];
+const NOTHING: &str = "exit 0";
+const NOW: &str = "date +%s%N";
+
+/// How long idleness is watched.
+const WATCHED: Duration = Duration::from_secs(30);
+
+fn now() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()
+}
+
+fn bare(script: &str) -> String {
+    let output = Command::new("/bin/sh").args(["-c", script]).env_clear().output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn since(start: u128, printed: &str) -> Duration {
+    Duration::from_nanos((printed.trim().parse::<u128>().unwrap() - start) as u64)
+}
+
+/// A process that is killed when it is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn agent(folder: &Path, database: &Database<'_>, broker: &Vhost<'_>, name: &str, slots: usize) -> Running {
+    let log = fs::File::create(folder.join(format!("{name}.log"))).unwrap();
+    let child = Command::new(binaries::path("attune-agent"))
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("ATTUNE_WORKER_RUNTIMES", "shell")
+        .env("ATTUNE_WORKER_NAME", name)
+        .env("ATTUNE__DATABASE__URL", database.url("attune_agent"))
+        .env("ATTUNE__MESSAGE_QUEUE__URL", broker.url())
+        .env("ATTUNE__WORKER__CACHE_DIR", folder.join("cache"))
+        .env("ATTUNE__WORKER__SLOTS", slots.to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    Running(child)
+}
+
+fn celery(database: &Database<'_>, broker: &Vhost<'_>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(binaries::workspace().join("tests/celery-peer"));
+    let results = database.url("owner").replace("postgres://", "db+postgresql+psycopg2://");
+    command
+        .args(arguments)
+        .env("CELERY_BROKER", broker.url())
+        .env("CELERY_RESULTS", results)
+        .stdin(Stdio::null());
+    command
+}
+
+/// What Celery measures with this many slots.
+fn through_celery(database: &Database<'_>, broker: &Vhost<'_>, slots: usize, runs: usize) -> Value {
+    let mut worker =
+        celery(database, broker, &["worker", &slots.to_string()]).stdout(Stdio::null()).spawn().unwrap();
+    let measured = celery(database, broker, &["measure", &runs.to_string()]).output().unwrap();
+    let pid = rustix::process::Pid::from_raw(worker.id().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    worker.wait().unwrap();
+    assert!(measured.status.success(), "{}", String::from_utf8_lossy(&measured.stderr));
+    serde_json::from_slice(&measured.stdout).unwrap()
+}
+
+async fn latency(machine: &Machine, celery: &Value) {
+    let (mut bares, mut attunes) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        let start = now();
+        bares.push(since(start, &bare(NOW)));
+        let start = now();
+        let id = machine.submit("now", json!({})).await;
+        machine.ended(id).await;
+        attunes.push(since(start, &machine.log(id, 1).await));
+    }
+    let times = celery["latencies"].as_array().unwrap();
+    let peer = times.iter().map(|time| Duration::from_nanos(time.as_u64().unwrap())).collect();
+    for (benchmark, name, baseline) in
+        [("fleet_submit_to_start", "bare spawn", bares), ("fleet_submit_to_start_celery", "Celery", peer)]
+    {
+        let comparison = Comparison {
+            benchmark,
+            title: "submit to start, PostgreSQL and RabbitMQ",
+            baseline: (name, baseline),
+            measured: ("attune", attunes.clone()),
+        };
+        println!("{}\n", comparison.report());
+    }
+}
+
+async fn throughput(machine: &Machine) -> f64 {
+    let start = Instant::now();
+    let mut ids = Vec::with_capacity(BATCH);
+    for _ in 0..BATCH {
+        ids.push(machine.submit("nothing", json!({})).await);
+    }
+    for id in ids {
+        machine.ended(id).await;
+    }
+    BATCH as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Processor time that a process has used.
+fn processor_time(pid: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let Some((_, fields)) = stat.rsplit_once(')') else { return Duration::ZERO };
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+    // USER_HZ is 100 on every architecture that we know (proc_pid_stat(5))
+    Duration::from_millis(ticks * 10)
+}
+
+/// Transactions of a database so far; every statement of an agent is one.
+async fn committed(superuser: &mut PgConnection, database: &str) -> i64 {
+    let query = sqlx::query("SELECT xact_commit FROM pg_stat_database WHERE datname = $1").bind(database);
+    query.fetch_one(superuser).await.unwrap().get(0)
+}
+
+async fn idle(
+    server: &Server,
+    database: &Database<'_>,
+    broker: &Vhost<'_>,
+    folder: &Path,
+    store: &dyn Store,
+) {
+    let count = std::env::var("ATTUNE_BENCH_IDLE_AGENTS").map_or(300, |text| text.parse().unwrap());
+    let agents: Vec<Running> =
+        (0..count).map(|number| agent(folder, database, broker, &format!("idle-{number}"), 1)).collect();
+    let registered = async {
+        while store.workers(Duration::from_hours(1)).await.unwrap().len() < count {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(5), registered).await.expect("all agents register");
+    // what their start has left to do
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let mut superuser = server.superuser("postgres").await;
+    let used = || agents.iter().map(|agent| processor_time(agent.0.id())).sum::<Duration>();
+    let transactions: i64 = committed(&mut superuser, &database.name).await;
+    let (start, before) = (Instant::now(), used());
+    tokio::time::sleep(WATCHED).await;
+    let after: i64 = committed(&mut superuser, &database.name).await;
+    let seconds = start.elapsed().as_secs_f64();
+    let (queries, cpu) = ((after - transactions) as f64 / seconds, (used() - before).as_secs_f64() / seconds);
+    let connections: i64 =
+        sqlx::query("SELECT count(*) FROM pg_stat_activity WHERE usename = 'attune_agent'")
+            .fetch_one(&mut superuser)
+            .await
+            .unwrap()
+            .get(0);
+    println!(
+        "{count} idle agents: {queries:.1} statements a second, {connections} connections, {:.2} of one processor",
+        cpu
+    );
+    println!(
+        "{}",
+        json!({"benchmark": "idle_agents", "agents": count, "statements_per_second": queries, "connections": connections, "processors": cpu})
+    );
+}
+
+#[tokio::main]
+async fn main() {
+    let mut server = Server::start();
+    execute(&mut server.superuser("postgres").await, "ALTER SYSTEM SET max_connections = 1200").await;
+    server.stop();
+    server.start_again();
+    let broker = Broker::start();
+    let (database, vhost, peer_vhost) = (server.database_with_roles().await, broker.vhost(), broker.vhost());
+    let client = Client { name: "bench", max_connections: 4 };
+    let backend = store::open(&database.url("attune_api").into(), &client).await.unwrap();
+    let mut machine = Machine::new().await;
+    machine.store = backend.store();
+    let queue = MessageQueue { url: None, ca_file: None };
+    let doorbell: Arc<dyn Doorbell> =
+        Arc::new(AmqpDoorbell::new(&vhost.url().into(), &queue, Duration::from_secs(30)).unwrap());
+    machine.doorbell = doorbell;
+    machine.push(&[("nothing", "", NOTHING), ("now", "", NOW)]).await;
+    let folder = tempfile::tempdir().unwrap();
+
+    let start = Instant::now();
+    for _ in 0..BATCH {
+        bare(NOTHING);
+    }
+    let spawn_loop = BATCH as f64 / start.elapsed().as_secs_f64();
+    let mut table =
+        vec![format!("{:>6}{:>10}{:>10}{:>12}{:>10}", "slots", "attune", "Celery", "spawn loop", "ratio")];
+    let mut lines = Vec::new();
+    for slots in SLOTS {
+        let peer = through_celery(&database, &peer_vhost, slots, BATCH);
+        let agent = agent(folder.path(), &database, &vhost, &format!("slots-{slots}"), slots);
+        let first = machine.submit("now", json!({})).await;
+        machine.ended(first).await;
+        if slots == 1 {
+            latency(&machine, &peer).await;
+        }
+        let rate = throughput(&machine).await;
+        drop(agent);
+        let celery = peer["rate"].as_f64().unwrap();
+        table.push(format!("{slots:>6}{rate:>10.0}{celery:>10.0}{spawn_loop:>12.0}{:>10.2}", rate / celery));
+        lines.push(json!({"benchmark": "fleet_throughput", "slots": slots, "unit": "1/s", "attune": rate, "celery": celery, "spawn_loop": spawn_loop, "ratio_to_celery": rate / celery, "ratio_to_spawn_loop": rate / spawn_loop}));
+    }
+    println!("{BATCH} executions that do nothing, a second (ratio: to Celery)\n{}", table.join("\n"));
+    for line in lines {
+        println!("{line}");
+    }
+    idle(&server, &database, &vhost, folder.path(), &*machine.store).await;
+}
