@@ -124,6 +124,7 @@ async fn prepare(bench: &Bench) {
         version: "1".to_owned(),
         capabilities: Capabilities::default(),
         slots: 1,
+        heartbeat_interval: Duration::from_mins(10),
     };
     bench.store.register_worker(worker).await.expect("it is registered");
 }

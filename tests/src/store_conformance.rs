@@ -1,12 +1,17 @@
 //! What every store must do, written once. A test hands over a fresh store as the API opens it, and the same data as an agent
 //! opens it: what agents do is done through that handle.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use attune_common::{
     model::{
         Action, Artifact, Capabilities, Execution, ExecutionId, ExecutionStatus, LogStream, Outcome,
-        Parameters, WorkerId, WorkerKind, WorkerStatus,
+        Parameters, Worker, WorkerId, WorkerKind, WorkerStatus,
+        worker::{InterpreterCapability, RuntimeCapability},
     },
     requirement::Requirement,
     store::{ExecutionFilter, Fence, NewExecution, NewLogChunk, NewPack, NewWorker, Store, StoreError},
@@ -47,6 +52,11 @@ pub async fn run(store: Arc<dyn Store>, agent: Arc<dyn Store>) {
     suite.lists_are_filtered_and_paged().await;
     suite.requirements_show_what_waits().await;
     suite.workers_come_and_go().await;
+    suite.live_workers_of_one_name_stay_and_lost_ones_are_forgotten().await;
+    suite.a_worker_may_register_again().await;
+    suite.whoever_is_not_registered_claims_nothing().await;
+    suite.a_cordoned_name_claims_nothing_until_that_is_undone().await;
+    suite.runtimes_are_registered_once().await;
 }
 
 fn action(name: &str, runtime: &str, max_attempts: u32) -> Action {
@@ -68,6 +78,18 @@ fn fence(execution: &Execution) -> Fence {
 
 fn piece(offset: u64, stream: LogStream, data: &[u8]) -> NewLogChunk {
     NewLogChunk { offset, stream, data: data.to_vec() }
+}
+
+fn new_worker(id: WorkerId, name: &str, heartbeat_interval: Duration) -> NewWorker {
+    NewWorker {
+        id,
+        name: name.to_owned(),
+        kind: WorkerKind::Agent,
+        version: "1".to_owned(),
+        capabilities: Capabilities::default(),
+        slots: 1,
+        heartbeat_interval,
+    }
 }
 
 impl Suite {
@@ -96,16 +118,24 @@ impl Suite {
 
     async fn worker(&self) -> WorkerId {
         let id = WorkerId::new();
-        let worker = NewWorker {
-            id,
-            name: format!("worker-{id}"),
-            kind: WorkerKind::Agent,
-            version: "1".to_owned(),
-            capabilities: Capabilities::default(),
-            slots: 1,
-        };
-        self.agent.register_worker(worker).await.unwrap();
+        self.register(id, &format!("worker-{id}"), LONG).await;
         id
+    }
+
+    async fn register(&self, id: WorkerId, name: &str, heartbeat_interval: Duration) {
+        self.agent.register_worker(new_worker(id, name, heartbeat_interval)).await.unwrap();
+    }
+
+    /// A start of a worker that is lost by the time anybody looks.
+    async fn silent_worker(&self, name: &str) -> WorkerId {
+        let id = WorkerId::new();
+        self.register(id, name, Duration::ZERO).await;
+        while self.find(id).await.unwrap().status != WorkerStatus::Lost {}
+        id
+    }
+
+    async fn find(&self, id: WorkerId) -> Option<Worker> {
+        self.store.workers().await.unwrap().into_iter().find(|worker| worker.id == id)
     }
 
     async fn submit(&self, action: &str) -> Execution {
@@ -295,8 +325,21 @@ impl Suite {
         let once = self.started("suite.once-shell", EXPIRED).await;
         assert_eq!(self.reap_until_taken(once.id).await, ExecutionStatus::Lost);
         let lost = self.store.execution(once.id).await.unwrap().unwrap();
-        assert!(lost.outcome.unwrap().error.unwrap().contains("was not heard of"), "the reason is told");
         assert!(lost.finished_at.is_some());
+        let worker = self.find(once.worker.unwrap()).await.unwrap();
+        let told = |name: &str, since: &str| {
+            format!("worker {name} was not heard of since {since} while it ran attempt 1")
+        };
+        let since = worker.heartbeat_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        assert_eq!(lost.outcome.unwrap().error.unwrap(), told(&worker.name, &since));
+
+        // of a worker that is forgotten, only the end of the lease is known
+        let forgotten = self.started("suite.once-shell", EXPIRED).await;
+        self.agent.deregister_worker(forgotten.worker.unwrap()).await.unwrap();
+        assert_eq!(self.reap_until_taken(forgotten.id).await, ExecutionStatus::Lost);
+        let ended = forgotten.lease_expires_at.unwrap().strftime("before %Y-%m-%dT%H:%M:%SZ").to_string();
+        let lost = self.store.execution(forgotten.id).await.unwrap().unwrap();
+        assert_eq!(lost.outcome.unwrap().error.unwrap(), told(&forgotten.worker_name.unwrap(), &ended));
 
         let thrice = self.started("suite.thrice-shell", EXPIRED).await;
         for attempt in 1..=3 {
@@ -316,9 +359,14 @@ impl Suite {
     }
 
     async fn ten_reapers_take_every_expired_lease_once(&self) {
-        let mut expired = HashSet::new();
-        for _ in 0..30 {
-            expired.insert(self.started("suite.once-perl", EXPIRED).await.id);
+        let mut expired = HashMap::new();
+        for _ in 0..15 {
+            let (lost, requeued) = (
+                self.started("suite.once-perl", EXPIRED).await,
+                self.started("suite.thrice-perl", EXPIRED).await,
+            );
+            expired.insert(lost.id, ExecutionStatus::Lost);
+            expired.insert(requeued.id, ExecutionStatus::Queued);
         }
         let mut taken = Vec::new();
         while taken.len() < expired.len() {
@@ -329,15 +377,21 @@ impl Suite {
             }
             taken.extend(reapers.join_all().await.into_iter().flatten());
         }
-        assert!(taken.iter().all(|one| one.status == ExecutionStatus::Lost));
-        let ids: Vec<ExecutionId> = taken.iter().map(|one| one.execution).collect();
-        assert_eq!((ids.len(), ids.into_iter().collect::<HashSet<_>>()), (expired.len(), expired));
+        assert_eq!(taken.len(), expired.len(), "each is told to one reaper");
+        let taken: HashMap<_, _> = taken.into_iter().map(|one| (one.execution, one.status)).collect();
+        assert_eq!(taken, expired);
+        for (id, status) in expired {
+            let execution = self.store.execution(id).await.unwrap().unwrap();
+            let left = if status == ExecutionStatus::Lost { 0 } else { 2 };
+            assert_eq!((execution.status, execution.attempt, execution.attempts_left), (status, 1, left));
+            self.store.request_cancel(id).await.unwrap();
+        }
     }
 
     async fn a_heartbeat_renews_and_tells_what_was_cancelled(&self) {
         let execution = self.started("suite.once-shell", EXPIRED).await;
         let worker = execution.worker.unwrap();
-        let held = self.agent.heartbeat(worker, LONG).await.unwrap();
+        let held = self.agent.heartbeat(worker, LONG).await.unwrap().leases;
         assert_eq!(held.len(), 1);
         assert!(!held[0].cancel_requested);
         assert!(
@@ -346,12 +400,12 @@ impl Suite {
         );
         self.store.request_cancel(execution.id).await.unwrap();
         assert!(self.agent.held(worker).await.unwrap()[0].cancel_requested);
-        assert!(self.agent.heartbeat(worker, LONG).await.unwrap()[0].cancel_requested);
+        assert!(self.agent.heartbeat(worker, LONG).await.unwrap().leases[0].cancel_requested);
         self.agent
             .finish(fence(&execution), ExecutionStatus::Cancelled, Outcome::default(), vec![])
             .await
             .unwrap();
-        assert!(self.agent.heartbeat(worker, LONG).await.unwrap().is_empty());
+        assert!(self.agent.heartbeat(worker, LONG).await.unwrap().leases.is_empty());
         assert!(matches!(self.agent.heartbeat(WorkerId::new(), LONG).await, Err(StoreError::NotFound(_))));
     }
 
@@ -504,15 +558,149 @@ impl Suite {
 
     async fn workers_come_and_go(&self) {
         let id = self.worker().await;
-        let find = |silence| async move {
-            self.store.workers(silence).await.unwrap().into_iter().find(|worker| worker.id == id)
-        };
-        assert_eq!(find(LONG).await.unwrap().status, WorkerStatus::Online);
+        let status = async |id| self.find(id).await.unwrap().status;
+        assert_eq!(status(id).await, WorkerStatus::Online);
         self.agent.drain_worker(id).await.unwrap();
-        assert_eq!(find(LONG).await.unwrap().status, WorkerStatus::Draining);
-        // heard of, but longer ago than nothing at all
-        while find(Duration::ZERO).await.unwrap().status != WorkerStatus::Lost {}
+        assert_eq!(status(id).await, WorkerStatus::Draining);
         self.agent.deregister_worker(id).await.unwrap();
-        assert!(find(LONG).await.is_none());
+        assert!(self.find(id).await.is_none());
+        // each is held against its own interval; being lost outweighs everything else
+        let silent = self.silent_worker("silent").await;
+        self.agent.drain_worker(silent).await.unwrap();
+        while status(silent).await != WorkerStatus::Lost {}
+    }
+
+    async fn live_workers_of_one_name_stay_and_lost_ones_are_forgotten(&self) {
+        let lost = [self.silent_worker("twin").await, self.silent_worker("twin").await];
+        let other = self.silent_worker("another").await;
+        let live = [WorkerId::new(), WorkerId::new()];
+        self.register(live[0], "twin", LONG).await;
+        self.register(live[1], "twin", LONG).await;
+        for id in lost {
+            assert!(self.find(id).await.is_none(), "it was lost, and another start took its name");
+            assert!(matches!(self.agent.heartbeat(id, LONG).await, Err(StoreError::NotFound(_))));
+        }
+        assert!(self.find(other).await.is_some(), "it has another name");
+        for id in live {
+            assert_eq!(self.find(id).await.unwrap().status, WorkerStatus::Online);
+            self.agent.heartbeat(id, LONG).await.unwrap();
+        }
+        // starts at the same moment neither wait for each other for ever nor fail
+        let mut starts = JoinSet::new();
+        for _ in 0..10 {
+            self.silent_worker("twin").await;
+            let agent = self.agent.clone();
+            starts
+                .spawn(async move { agent.register_worker(new_worker(WorkerId::new(), "twin", LONG)).await });
+        }
+        assert!(starts.join_all().await.into_iter().all(|registered| registered.is_ok()));
+    }
+
+    async fn a_worker_may_register_again(&self) {
+        let id = self.silent_worker("again").await;
+        let before = self.find(id).await.unwrap();
+        let mut changed = new_worker(id, "again", LONG);
+        changed.slots = 7;
+        changed.capabilities.taints = ["dedicated=ml".parse().unwrap()].into();
+        changed.capabilities.memory_bytes = Some(1 << 33);
+        self.agent.register_worker(changed.clone()).await.unwrap();
+        let after = self.find(id).await.unwrap();
+        assert_eq!((after.status, after.slots), (WorkerStatus::Online, 7));
+        assert_eq!(after.capabilities, changed.capabilities);
+        assert!(after.registered_at > before.registered_at);
+    }
+
+    async fn whoever_is_not_registered_claims_nothing(&self) {
+        let id = self.submit("suite.once-shell").await.id;
+        let forgotten = self.worker().await;
+        self.agent.deregister_worker(forgotten).await.unwrap();
+        assert!(self.agent.claim(forgotten, id, LONG).await.unwrap().is_none());
+        self.store.request_cancel(id).await.unwrap();
+    }
+
+    async fn a_cordoned_name_claims_nothing_until_that_is_undone(&self) {
+        let (first, second) = (WorkerId::new(), WorkerId::new());
+        self.register(first, "cordoned", LONG).await;
+        let kept = self.submit("suite.once-shell").await.id;
+        self.agent.claim(first, kept, LONG).await.unwrap().expect("nothing is in its way yet");
+        let id = self.submit("suite.once-shell").await.id;
+        let shell: Vec<Requirement> = vec!["shell".parse().unwrap()];
+
+        self.store.cordon_worker("cordoned", "new disk").await.unwrap();
+        self.register(second, "cordoned", LONG).await;
+        for worker in [first, second] {
+            let shown = self.find(worker).await.unwrap();
+            assert_eq!(
+                (shown.status, shown.cordon.unwrap().reason.as_str()),
+                (WorkerStatus::Cordoned, "new disk")
+            );
+            assert!(self.agent.claim(worker, id, LONG).await.unwrap().is_none());
+            assert!(self.agent.claim_next(worker, &shell, LONG).await.unwrap().is_none());
+        }
+        let heartbeat = self.agent.heartbeat(first, LONG).await.unwrap();
+        assert!(heartbeat.cordoned && heartbeat.leases.len() == 1, "what runs goes on");
+        self.store.cordon_worker("cordoned", "it is late").await.unwrap();
+        assert_eq!(self.find(first).await.unwrap().cordon.unwrap().reason, "it is late");
+        let other = self.worker().await;
+        assert!(!self.agent.heartbeat(other, LONG).await.unwrap().cordoned);
+
+        // the cordon outlives every worker of the name
+        for worker in [first, second] {
+            self.agent.deregister_worker(worker).await.unwrap();
+        }
+        self.register(second, "cordoned", LONG).await;
+        assert!(self.agent.claim(second, id, LONG).await.unwrap().is_none());
+
+        for _ in 0..2 {
+            self.store.uncordon_worker("cordoned").await.unwrap();
+        }
+        assert_eq!(self.find(second).await.unwrap().status, WorkerStatus::Online);
+        assert!(!self.agent.heartbeat(second, LONG).await.unwrap().cordoned);
+        self.agent.claim(second, id, LONG).await.unwrap().expect("it takes work again");
+
+        for refused in
+            [self.store.cordon_worker("nobody", "").await, self.store.uncordon_worker("nobody").await]
+        {
+            assert!(matches!(&refused, Err(StoreError::NotFound(_))), "{refused:?}");
+        }
+        // a name that nobody has any more, but that is cordoned
+        self.store.cordon_worker("cordoned", "").await.unwrap();
+        self.agent.deregister_worker(second).await.unwrap();
+        self.store.uncordon_worker("cordoned").await.unwrap();
+        assert!(matches!(self.store.uncordon_worker("cordoned").await, Err(StoreError::NotFound(_))));
+    }
+
+    async fn runtimes_are_registered_once(&self) {
+        let offering = |name: &str, runtimes: &[&str]| {
+            let mut worker = new_worker(WorkerId::new(), name, LONG);
+            worker.capabilities.runtimes = runtimes
+                .iter()
+                .map(|runtime| RuntimeCapability {
+                    name: (*runtime).to_owned(),
+                    interpreters: vec![InterpreterCapability {
+                        path: format!("/bin/{runtime}"),
+                        version: None,
+                    }],
+                })
+                .collect();
+            self.agent.register_worker(worker)
+        };
+        offering("one", &["python", "lua"]).await.unwrap();
+        let before = self.store.runtimes().await.unwrap();
+        offering("two", &["lua", "shell", "python"]).await.unwrap();
+        let after = self.store.runtimes().await.unwrap();
+        let rows: Vec<_> = after
+            .iter()
+            .map(|one| (one.name.as_str(), one.label.as_str(), one.built_in, one.registered_by.as_str()))
+            .collect();
+        assert_eq!(
+            rows,
+            [
+                ("lua", "lua", false, "one"),
+                ("python", "Python", true, "one"),
+                ("shell", "POSIX shell", true, "two")
+            ]
+        );
+        assert_eq!(after[..2], before);
     }
 }

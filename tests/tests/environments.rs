@@ -533,7 +533,7 @@ async fn a_worker_prepares_all_it_knows_before_it_registers_and_an_agent_does_no
     machine.push_folder(shell_pack(RECIPE).path()).await;
     let agent = machine.start(machine.settings()).await;
     let registered = async |count: usize| {
-        while machine.store.workers(Duration::from_mins(1)).await.unwrap().len() < count {
+        while machine.store.workers().await.unwrap().len() < count {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
@@ -563,7 +563,7 @@ async fn a_worker_that_is_told_to_stop_while_it_prepares_stops() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     stop(worker).await;
-    assert!(machine.store.workers(Duration::from_mins(1)).await.unwrap().is_empty());
+    assert!(machine.store.workers().await.unwrap().is_empty());
     assert_eq!(machine.kept("environments"), Vec::<String>::new());
 }
 

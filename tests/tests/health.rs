@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::{io::Write, net::TcpListener, process::Output, time::Duration};
+use std::{io::Write, net::TcpListener, process::Output};
 
 use attune_common::model::{Execution, ExecutionId, ExecutionStatus};
 use attune_tests::{
@@ -115,7 +115,7 @@ async fn a_worker_is_ready_when_it_is_registered_and_hears_and_lives_before() {
     unlock(locked).await;
     agent.wait_until("/readyz", "ready");
     assert_eq!(agent.get("/readyz").status(), 200);
-    let workers = machine.store.workers(Duration::from_mins(1)).await.unwrap();
+    let workers = machine.store.workers().await.unwrap();
     assert_eq!(workers.len(), 1, "who is ready is registered");
 }
 
@@ -158,7 +158,7 @@ async fn a_draining_worker_renews_its_leases_and_finishes_what_runs() {
     assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Succeeded, 1));
     assert_eq!(now(&machine, late).await.status, ExecutionStatus::Queued);
     assert_eq!(farewell(&agent), "executions=1 given_back=0 reason=told to stop");
-    assert!(machine.store.workers(Duration::from_mins(1)).await.unwrap().is_empty(), "it has said goodbye");
+    assert!(machine.store.workers().await.unwrap().is_empty(), "it has said goodbye");
 }
 
 #[tokio::test]

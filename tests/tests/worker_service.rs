@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use attune_common::{
-    model::{ExecutionStatus, LogStream, Outcome},
-    store::{ExecutionFilter, Fence, StoreError},
+    model::{Capabilities, ExecutionStatus, LogStream, Outcome, WorkerId, WorkerKind},
+    store::{ExecutionFilter, Fence, NewWorker, StoreError},
 };
 use attune_tests::service::Machine;
+use attune_worker::settings::WorkerSettings;
 use serde_json::json;
 
 /// Runs until it is ended, and says so; then it ends at once.
@@ -36,7 +37,7 @@ async fn an_action_runs_and_its_result_and_log_are_recorded() {
     assert!(of(LogStream::Stderr).starts_with("careful\n"));
     worker.stop.drain();
     worker.stopped().await;
-    assert!(machine.store.workers(Duration::from_mins(1)).await.unwrap().is_empty(), "it has deregistered");
+    assert!(machine.store.workers().await.unwrap().is_empty(), "it has deregistered");
     assert_eq!(machine.leftover_workspaces(), 0);
 }
 
@@ -140,7 +141,7 @@ async fn a_draining_worker_finishes_what_runs_and_takes_nothing_new() {
     worker.stop.drain();
     // the worker says so in the store: from then on it takes nothing
     loop {
-        let workers = machine.store.workers(Duration::from_mins(1)).await.unwrap();
+        let workers = machine.store.workers().await.unwrap();
         if workers[0].status == attune_common::model::WorkerStatus::Draining {
             break;
         }
@@ -272,5 +273,100 @@ async fn a_worker_whose_heartbeat_ends_gives_back_what_runs_and_ends_with_an_err
     assert!(unready.contains("heartbeat: not yet") && unready.contains("taking_work: draining"), "{unready}");
     let given_back = machine.store.execution(id).await.unwrap().unwrap();
     assert_eq!((given_back.status, given_back.attempts_left), (ExecutionStatus::Queued, 1));
-    assert!(machine.store.workers(Duration::from_mins(1)).await.unwrap().is_empty(), "it has said goodbye");
+    assert!(machine.store.workers().await.unwrap().is_empty(), "it has said goodbye");
+}
+
+#[tokio::test]
+async fn a_worker_takes_work_away_from_workers_that_are_silent() {
+    let machine = Machine::new().await;
+    machine.push(&[("quick", "max_attempts: 2\n", "echo done")]).await;
+    let id = machine.submit("quick", json!({})).await;
+    let silent = WorkerId::new();
+    let new = NewWorker {
+        id: silent,
+        name: "silent".to_owned(),
+        kind: WorkerKind::Agent,
+        version: "1".to_owned(),
+        capabilities: Capabilities::default(),
+        slots: 1,
+        heartbeat_interval: Duration::from_millis(1),
+    };
+    machine.store.register_worker(new).await.unwrap();
+    machine.store.claim(silent, id, Duration::ZERO).await.unwrap().unwrap();
+    // there is nobody else: no API
+    let worker = machine.start(machine.settings()).await;
+    let ended = machine.ended(id).await;
+    assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Succeeded, 2));
+    worker.stop.drain();
+    worker.stopped().await;
+}
+
+#[tokio::test]
+async fn a_cordoned_worker_finishes_what_it_runs_and_goes_on_when_that_is_undone() {
+    let machine = Machine::new().await;
+    let wait = "while [ ! -e \"$ATTUNE_ACTION_GO\" ]; do sleep 0.02; done";
+    machine
+        .push(&[
+            ("quick", "", "echo done"),
+            ("wait", "parameter_delivery: env\nparameters: {go: {type: string}}\n", wait),
+        ])
+        .await;
+    let named = |name: &str| WorkerSettings { name: name.to_owned(), ..machine.settings() };
+    let worker = machine.start(named("cordoned")).await;
+    let go = machine.folder().join("go");
+    let running = machine.submit("wait", json!({"go": go})).await;
+    machine.wait(running, "its start", |one| one.status == ExecutionStatus::Running).await;
+    machine.store.cordon_worker("cordoned", "new disk").await.unwrap();
+
+    let first = machine.submit("quick", json!({})).await;
+    let other = machine.start(named("other")).await;
+    assert_eq!(
+        machine.ended(first).await.worker_name.unwrap(),
+        "other",
+        "although the cordoned one has a free slot"
+    );
+    other.stop.drain();
+    other.stopped().await;
+    std::fs::write(&go, "").unwrap();
+    let ended = machine.ended(running).await;
+    assert_eq!((ended.status, ended.worker_name.as_deref()), (ExecutionStatus::Succeeded, Some("cordoned")));
+
+    let second = machine.submit("quick", json!({})).await;
+    // a restart changes nothing, and what cannot be taken is idleness
+    worker.stop.drain();
+    worker.stopped().await;
+    let mut idle = named("cordoned");
+    idle.limits.exit_when_idle = Some(Duration::from_millis(100));
+    machine.start(idle).await.stopped().await;
+    let worker = machine.start(named("cordoned")).await;
+    let waiting = machine.store.execution(second).await.unwrap().unwrap();
+    assert_eq!(waiting.status, ExecutionStatus::Queued);
+    machine.store.uncordon_worker("cordoned").await.unwrap();
+    assert_eq!(machine.ended(second).await.status, ExecutionStatus::Succeeded);
+    worker.stop.drain();
+    worker.stopped().await;
+}
+
+#[tokio::test]
+async fn a_tainted_worker_takes_what_tolerates_its_taints_and_leaves_the_rest() {
+    let machine = Machine::new().await;
+    machine
+        .push(&[("any", "", "echo any"), ("special", "tolerations: [dedicated=ml]\n", "echo special")])
+        .await;
+    let mut tainted = machine.settings();
+    tainted.taints = ["dedicated=ml".parse().unwrap()].into();
+    tainted.limits.exit_when_idle = Some(Duration::ZERO);
+    let (any, special) = (machine.submit("any", json!({})).await, machine.submit("special", json!({})).await);
+    machine.start(tainted).await.stopped().await;
+    let status = async |id| machine.store.execution(id).await.unwrap().unwrap().status;
+    assert_eq!(
+        (status(any).await, status(special).await),
+        (ExecutionStatus::Queued, ExecutionStatus::Succeeded)
+    );
+    let requirement = machine.store.execution(special).await.unwrap().unwrap().requirement;
+    assert_eq!(requirement.to_string(), "shell; tolerates dedicated=ml");
+    let worker = machine.start(machine.settings()).await;
+    assert_eq!(machine.ended(any).await.status, ExecutionStatus::Succeeded);
+    worker.stop.drain();
+    worker.stopped().await;
 }

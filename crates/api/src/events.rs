@@ -168,7 +168,7 @@ impl Follower {
 
     async fn tell_status(&mut self, execution: &Execution) -> Result<bool, Stop> {
         let workers = match execution.status {
-            ExecutionStatus::Queued => self.state.workers().await?,
+            ExecutionStatus::Queued => self.state.store.workers().await?,
             _ => Vec::new(),
         };
         let view = ExecutionSummary::from_model(execution, &workers);

@@ -1,13 +1,12 @@
 //! The Attune control plane: an HTTP API over the store.
 //!
 //! The API decides nothing about executions that the store does not decide too: it checks what comes in, shows what may
-//! be seen, rings the doorbell, and lets the reaper look for leases that have expired.
+//! be seen, rings the doorbell, and looks for leases that have expired.
 
 mod auth;
 mod events;
 mod extract;
 pub mod problem;
-mod reaper;
 mod routes;
 mod server;
 mod state;

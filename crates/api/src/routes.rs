@@ -7,6 +7,7 @@ mod health;
 mod logs;
 mod packs;
 mod requirements;
+mod runtimes;
 mod workers;
 
 use axum::extract::DefaultBodyLimit;
@@ -31,7 +32,8 @@ pub(crate) fn protected() -> OpenApiRouter<ApiState> {
         .merge(artifacts::router())
         .merge(packs::router())
         .merge(actions::router())
-        .routes(routes!(workers::list_workers))
+        .merge(workers::router())
+        .routes(routes!(runtimes::list_runtimes))
         .routes(routes!(requirements::list_requirements))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
 }

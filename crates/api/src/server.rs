@@ -3,6 +3,7 @@
 use std::{io, time::Duration};
 
 use anyhow::Context;
+use attune_common::reaper;
 use axum::{
     Json, Router,
     http::{Method, Uri},
@@ -21,7 +22,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::{
     auth,
     problem::{Kind, Problem},
-    reaper, routes,
+    routes,
     state::ApiState,
     views::{AttemptEvent, StatusEvent},
 };
@@ -116,8 +117,9 @@ pub async fn serve(
     state.stopping = shutdown.child_token();
     // also when this future is dropped
     let _stop = state.stopping.clone().drop_guard();
-    let reaper = tokio::spawn(reaper::run(state.clone()));
     let stopping = state.stopping.clone();
+    let reaping = reaper::run(state.store.clone(), state.doorbell.clone(), state.reap_interval());
+    let reaper = tokio::spawn(stopping.clone().run_until_cancelled_owned(reaping));
     let serving =
         axum::serve(listener, router(state)).with_graceful_shutdown(stopping.clone().cancelled_owned());
     let deadline = async {

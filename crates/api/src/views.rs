@@ -11,6 +11,7 @@ mod health;
 mod log;
 mod pack;
 mod requirement;
+mod runtime;
 mod worker;
 
 pub use action::{ActionList, ActionSummary, ActionView, GroupMemberView};
@@ -21,7 +22,8 @@ pub use health::Health;
 pub use log::{LogChunkView, LogPage};
 pub use pack::{PackDetail, PackList, PackView, PushedPack};
 pub use requirement::{RequirementList, RequirementView};
-pub use worker::{InterpreterView, RuntimeView, WorkerList, WorkerView};
+pub use runtime::{OfferedRuntimeView, RuntimeList};
+pub use worker::{CordonView, CordonWorker, InterpreterView, RuntimeView, WorkerList, WorkerView};
 
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 

@@ -103,9 +103,22 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Actions(ActionsCommand),
 
-    /// List workers and what they can run
-    #[command(after_help = examples(&[("attune workers", "who is there, with which interpreters")]))]
-    Workers,
+    /// List workers and what they can run, or keep work from one
+    ///
+    /// Workers of the same name are told apart by their instance, the end of the id that each start of a worker draws.
+    #[command(after_help = examples(&[
+        ("attune workers", "who is there, with which interpreters"),
+        ("attune workers cordon build-7 --reason 'new disk'", "let it finish what it runs, and nothing more"),
+    ]))]
+    Workers {
+        /// What to do instead of listing them.
+        #[command(subcommand)]
+        command: Option<WorkersCommand>,
+    },
+
+    /// List the runtimes that workers have brought, and who offers them
+    #[command(after_help = examples(&[("attune runtimes", "which languages there are, in which versions")]))]
+    Runtimes,
 
     /// List what executions require, and who waits for it
     #[command(after_help = examples(&[
@@ -260,6 +273,33 @@ pub(crate) struct DownloadArguments {
     /// Write over files that are there already
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// Commands about workers.
+#[derive(Debug, Subcommand)]
+pub(crate) enum WorkersCommand {
+    /// Keep new work from every worker of a name, until that is undone
+    ///
+    /// What they run goes on. The cordon is around the name, so that a restart does not undo it.
+    #[command(after_help = examples(&[
+        ("attune workers cordon build-7 --reason 'new disk'", "the list of workers shows the reason"),
+    ]))]
+    Cordon {
+        /// Name of the workers
+        name: String,
+
+        /// Why, for whoever looks at the worker
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+        reason: String,
+    },
+    /// Let workers of a name take work again
+    #[command(after_help = examples(&[
+        ("attune workers uncordon build-7", "from its next heartbeat on, it takes work again"),
+    ]))]
+    Uncordon {
+        /// Name of the workers
+        name: String,
+    },
 }
 
 /// Commands about packs.
@@ -428,6 +468,7 @@ mod tests {
             "attune executions show 12",
             "attune artifacts download",
             "attune workers -o yaml",
+            "attune workers cordon",
             "attune dev --slots many",
         ] {
             let Err(Unparsed::Fault(text)) = parse(words(line)) else { panic!("{line} must be a fault") };

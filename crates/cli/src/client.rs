@@ -6,8 +6,8 @@ mod follow;
 use std::time::Duration;
 
 use attune_api::views::{
-    ActionList, ActionView, ArtifactList, ExecutionList, ExecutionView, LogPage, PackDetail, PackList,
-    PushedPack, RequirementList, SubmitExecution, WorkerList,
+    ActionList, ActionView, ArtifactList, CordonWorker, ExecutionList, ExecutionView, LogPage, PackDetail,
+    PackList, PushedPack, RequirementList, RuntimeList, SubmitExecution, WorkerList,
 };
 use attune_common::model::{ExecutionId, ExecutionStatus};
 use reqwest::{RequestBuilder, Response, Url, header, redirect};
@@ -157,6 +157,21 @@ impl Client {
     /// Every worker.
     pub(crate) async fn workers(&self) -> Result<WorkerList> {
         self.json(self.http.get(self.url(&["workers"]))).await
+    }
+
+    /// Keeps work from the workers of a name.
+    pub(crate) async fn cordon(&self, name: &str, cordon: &CordonWorker) -> Result<WorkerList> {
+        self.json(self.http.post(self.url(&["workers", name, "cordon"])).json(cordon)).await
+    }
+
+    /// Lets the workers of a name take work again.
+    pub(crate) async fn uncordon(&self, name: &str) -> Result<WorkerList> {
+        self.json(self.http.post(self.url(&["workers", name, "uncordon"]))).await
+    }
+
+    /// Every runtime.
+    pub(crate) async fn runtimes(&self) -> Result<RuntimeList> {
+        self.json(self.http.get(self.url(&["runtimes"]))).await
     }
 
     /// Every requirement.

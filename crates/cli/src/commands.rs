@@ -8,6 +8,7 @@ mod logs;
 mod pack;
 mod requirements;
 mod run;
+mod runtimes;
 mod workers;
 
 use attune_common::telemetry::{self, LogFormat};
@@ -38,7 +39,8 @@ pub(crate) async fn run(arguments: Arguments, output: &mut Output) -> anyhow::Re
         Command::Artifacts(command) => artifacts::run(&connect(global)?, output, command).await?,
         Command::Pack(command) => pack::run(&connect(global)?, output, command).await?,
         Command::Actions(command) => actions::run(&connect(global)?, output, command).await?,
-        Command::Workers => workers::run(&connect(global)?, output).await?,
+        Command::Workers { command } => workers::run(&connect(global)?, output, command).await?,
+        Command::Runtimes => runtimes::run(&connect(global)?, output).await?,
         Command::Requirements => requirements::run(&connect(global)?, output).await?,
     }
     Ok(ExitClass::Succeeded)

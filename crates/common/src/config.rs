@@ -6,13 +6,17 @@
 pub mod keys;
 pub mod layers;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    time::Duration,
+};
 
 pub use layers::{ConfigError, Sources};
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use crate::{store::Client, telemetry::LogFormat};
+use crate::{requirement::Taint, store::Client, telemetry::LogFormat};
 
 /// Everything that can be configured, checked.
 #[derive(Debug, Deserialize)]
@@ -87,6 +91,8 @@ pub struct Worker {
     pub slots: Option<u32>,
     /// Labels that requirements may ask for.
     pub labels: BTreeMap<String, String>,
+    /// Taints: the worker takes only what tolerates all of them.
+    pub taints: BTreeSet<Taint>,
     /// How often the worker tells that it lives and renews its leases.
     #[serde(deserialize_with = "layers::duration")]
     pub heartbeat_interval: Duration,

@@ -1,4 +1,4 @@
-//! What the system is about: packs, their actions and recipes, executions, workers.
+//! What the system is about: packs, their actions and recipes, executions, runtimes, workers.
 
 pub mod action;
 pub mod artifact;
@@ -21,4 +21,5 @@ pub use output_schema::{OutputFault, check_output};
 pub use pack::Pack;
 pub use parameters::{ParameterSchema, Parameters};
 pub use recipe::{Places, Recipe, Template};
-pub use worker::{Capabilities, Worker, WorkerKind, WorkerStatus};
+pub use runtime::Runtime;
+pub use worker::{Capabilities, Cordon, Worker, WorkerKind, WorkerStatus};

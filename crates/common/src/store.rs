@@ -20,7 +20,7 @@ pub use sqlite::SqliteStore;
 use crate::{
     model::{
         Action, ActionRef, Capabilities, Execution, ExecutionId, ExecutionStatus, LogChunk, LogStream,
-        Outcome, Pack, Parameters, Worker, WorkerId, WorkerKind,
+        Outcome, Pack, Parameters, Runtime, Worker, WorkerId, WorkerKind,
     },
     requirement::Requirement,
 };
@@ -70,22 +70,22 @@ pub trait ExecutionStore: Send + Sync + 'static {
 /// Leases: how workers take executions, keep them and give them up.
 #[async_trait]
 pub trait LeaseStore: Send + Sync + 'static {
-    /// Takes one given execution, if it is still queued.
+    /// Takes one given execution, if it is still queued. A worker that is cordoned, or not registered (any more), takes nothing.
     async fn claim(&self, worker: WorkerId, id: ExecutionId, lease: Duration) -> Result<Option<Execution>>;
     /// Every requirement that some execution has or had: what a worker holds against its capabilities.
     async fn known_requirements(&self) -> Result<Vec<Requirement>>;
-    /// Takes the oldest queued execution with one of these requirements.
+    /// Takes the oldest queued execution with one of these requirements, as [`LeaseStore::claim`] does.
     async fn claim_next(
         &self,
         worker: WorkerId,
         of: &[Requirement],
         lease: Duration,
     ) -> Result<Option<Execution>>;
-    /// Says that the worker lives and renews all its leases. Returns what it still holds.
+    /// Says that the worker lives and renews all its leases.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the worker is not registered (any more).
-    async fn heartbeat(&self, worker: WorkerId, lease: Duration) -> Result<Vec<HeldLease>>;
+    async fn heartbeat(&self, worker: WorkerId, lease: Duration) -> Result<Heartbeat>;
     /// What the worker holds, without renewing.
     async fn held(&self, worker: WorkerId) -> Result<Vec<HeldLease>>;
     /// Records the one outcome of an execution together with the last of its log. The same outcome again changes nothing:
@@ -105,7 +105,8 @@ pub trait LeaseStore: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Fenced`] when the attempt is no longer current.
     async fn release(&self, fence: Fence) -> Result<()>;
-    /// Takes executions away from workers whose lease has expired: back to the queue, or lost. Any number may do it at once.
+    /// Takes executions away from workers whose lease has expired: back to the queue, or lost. Any number may do it at once;
+    /// each execution is told to one of them.
     async fn reap(&self) -> Result<Vec<Reaped>>;
 }
 
@@ -129,17 +130,30 @@ pub trait LogStore: Send + Sync + 'static {
     ) -> Result<Vec<LogChunk>>;
 }
 
-/// Registered workers.
+/// Registered workers, and the runtimes that they brought. One not heard of for three of its own heartbeats is lost.
 #[async_trait]
 pub trait WorkerStore: Send + Sync + 'static {
-    /// Registers a worker; what an earlier start under the same name left behind is forgotten.
+    /// Registers a worker, or again with what it offers now, and its runtimes that nobody has offered before. Lost workers of the
+    /// same name are forgotten; live ones stay: their ids tell them apart.
     async fn register_worker(&self, worker: NewWorker) -> Result<()>;
     /// Says that the worker takes nothing new.
     async fn drain_worker(&self, id: WorkerId) -> Result<()>;
     /// Removes a worker that has stopped.
     async fn deregister_worker(&self, id: WorkerId) -> Result<()>;
-    /// Every registered worker, by name. One not heard of for `silence` is shown as lost.
-    async fn workers(&self, silence: Duration) -> Result<Vec<Worker>>;
+    /// Every registered worker, by name.
+    async fn workers(&self) -> Result<Vec<Worker>>;
+    /// Keeps work from whoever has this name, until that is undone. A cordon that is there gets a new reason.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when no worker has the name.
+    async fn cordon_worker(&self, name: &str, reason: &str) -> Result<()>;
+    /// Undoes a cordon; a name without one stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when no worker has the name, and no cordon is around it.
+    async fn uncordon_worker(&self, name: &str) -> Result<()>;
+    /// Every runtime that some worker has offered, by name.
+    async fn runtimes(&self) -> Result<Vec<Runtime>>;
 }
 
 /// A pack to be stored.
@@ -235,6 +249,15 @@ pub struct HeldLease {
     pub cancel_requested: bool,
 }
 
+/// What the store answers a worker that says that it lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// What the worker still holds.
+    pub leases: Vec<HeldLease>,
+    /// Whether its name is cordoned: it need not look for work.
+    pub cordoned: bool,
+}
+
 /// A piece of log to be stored; offsets follow from the order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewLogChunk {
@@ -272,6 +295,8 @@ pub struct NewWorker {
     pub capabilities: Capabilities,
     /// How many executions it runs at once.
     pub slots: u32,
+    /// How often it says that it lives.
+    pub heartbeat_interval: Duration,
 }
 
 /// Who opens a store.

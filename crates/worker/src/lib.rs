@@ -10,6 +10,7 @@
 
 pub mod artifacts;
 pub mod cache;
+mod capacity;
 pub mod confinement;
 pub mod environment;
 pub mod executor;

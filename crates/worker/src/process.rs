@@ -10,6 +10,7 @@ mod supervised;
 use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 
 pub use capture::Output;
+pub(crate) use cgroup::memory_limits;
 use supervised::Supervised;
 use tokio::{
     sync::{mpsc, watch},

@@ -4,14 +4,15 @@ use std::{convert::Infallible, sync::Arc, time::Instant};
 
 use attune_common::{
     model::{
-        Capabilities, ExecutionId, WorkerId,
+        Capabilities, ExecutionId, WorkerId, WorkerKind,
         worker::{InterpreterCapability, RuntimeCapability},
     },
-    store::{Fence, HeldLease, NewWorker, Store, StoreError},
+    store::{Fence, Heartbeat, HeldLease, NewWorker, Store, StoreError},
 };
 use tokio::time::MissedTickBehavior;
 
 use crate::{
+    capacity,
     health::{Condition, Health, Loop, STUCK_AFTER, metrics::Operation},
     process::EndReason,
     running::Running,
@@ -36,12 +37,18 @@ pub fn capabilities(detection: &Detection, settings: &WorkerSettings) -> Capabil
     Capabilities {
         runtimes: runtimes.collect(),
         labels: settings.labels.clone(),
+        taints: settings.taints.clone(),
+        auto_detected: settings.kind != WorkerKind::Worker,
         architecture: std::env::consts::ARCH.to_owned(),
         operating_system: std::env::consts::OS.to_owned(),
+        distribution: capacity::distribution(),
+        libc: detection.libc().map(str::to_owned),
+        cpus: capacity::cpus(),
+        memory_bytes: capacity::memory_bytes(),
     }
 }
 
-/// Registers the worker under a new id.
+/// Registers the worker, or registers it again.
 pub(crate) async fn register(
     store: &Arc<dyn Store>,
     id: WorkerId,
@@ -55,13 +62,15 @@ pub(crate) async fn register(
         version: env!("CARGO_PKG_VERSION").to_owned(),
         capabilities: capabilities.clone(),
         slots: settings.slots,
+        heartbeat_interval: settings.heartbeat_interval,
     };
     store.register_worker(worker).await
 }
 
 /// Says that the worker lives, renews its leases, and ends what was cancelled or taken away. Never returns.
 ///
-/// When the store has not answered for a whole lease, everything that runs is ended: somebody else may run it by now.
+/// When the store has not answered for a whole lease, everything that runs is ended: somebody else may run it by now. The worker
+/// then registers again: it was lost, and starts from nothing.
 pub(crate) async fn heartbeat(
     store: Arc<dyn Store>,
     id: WorkerId,
@@ -80,20 +89,24 @@ pub(crate) async fn heartbeat(
         let before = running.attempts();
         let asked = Instant::now();
         match store.heartbeat(id, settings.lease).await {
-            Ok(held) => {
+            Ok(Heartbeat { leases, cordoned }) => {
+                let silent_for = asked.duration_since(renewed);
                 renewed = asked;
                 health.met(Condition::Registered);
                 health.met_for(Condition::Heartbeat, settings.lease);
                 health.metrics().heartbeat_answered();
-                running.follow(&before, &held);
-                unknown = give_back_unknown(&store, id, &held, &running, &unknown).await;
+                running.set_cordoned(cordoned);
+                running.follow(&before, &leases);
+                unknown = give_back_unknown(&store, id, &leases, &running, &unknown).await;
+                if silent_for > settings.lease {
+                    tracing::warn!(worker = %id, ?silent_for, "this worker was not heard of for longer than a lease");
+                    register_again(&store, id, &settings, &capabilities).await;
+                }
             }
             Err(StoreError::NotFound(_)) => {
-                tracing::warn!(worker = %id, "the store does not know this worker any more: registering again");
                 health.unmet(Condition::Registered, "the store does not know this worker any more");
-                if let Err(error) = register(&store, id, &settings, &capabilities).await {
-                    tracing::warn!(%error, "cannot register again, trying with the next heartbeat");
-                }
+                tracing::warn!(worker = %id, "the store does not know this worker any more");
+                register_again(&store, id, &settings, &capabilities).await;
             }
             Err(error) => {
                 health.metrics().store_failed(Operation::Heartbeat);
@@ -104,6 +117,18 @@ pub(crate) async fn heartbeat(
         if renewed.elapsed() > settings.lease {
             running.end_all(EndReason::LeaseLost);
         }
+    }
+}
+
+async fn register_again(
+    store: &Arc<dyn Store>,
+    id: WorkerId,
+    settings: &WorkerSettings,
+    capabilities: &Capabilities,
+) {
+    match register(store, id, settings, capabilities).await {
+        Ok(()) => tracing::info!(worker = %id, "registered again"),
+        Err(error) => tracing::warn!(%error, "cannot register again, trying with the next heartbeat"),
     }
 }
 

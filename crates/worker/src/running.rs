@@ -17,9 +17,12 @@ struct Entry {
     end: watch::Sender<Option<EndReason>>,
 }
 
-/// Running executions by id.
+/// Running executions by id, and whether more may be taken.
 #[derive(Clone, Debug, Default)]
-pub struct Running(Arc<Mutex<HashMap<ExecutionId, Entry>>>);
+pub struct Running {
+    executions: Arc<Mutex<HashMap<ExecutionId, Entry>>>,
+    cordoned: watch::Sender<bool>,
+}
 
 impl Running {
     /// Adds an execution, which stays until the returned value is dropped.
@@ -28,6 +31,21 @@ impl Running {
         let (end, _) = watch::channel(None);
         self.entries().insert(id, Entry { attempt, end: end.clone() });
         Held { running: self.clone(), id, attempt, end }
+    }
+
+    /// Says whether the worker is cordoned. Whoever watches is told of changes only.
+    pub fn set_cordoned(&self, cordoned: bool) {
+        let changed =
+            self.cordoned.send_if_modified(|current| std::mem::replace(current, cordoned) != cordoned);
+        if changed {
+            tracing::info!(cordoned, "the cordon around this worker's name has changed");
+        }
+    }
+
+    /// Watches whether the worker is cordoned.
+    #[must_use]
+    pub fn cordon(&self) -> watch::Receiver<bool> {
+        self.cordoned.subscribe()
     }
 
     /// Every running attempt.
@@ -62,7 +80,7 @@ impl Running {
 
     fn entries(&self) -> std::sync::MutexGuard<'_, HashMap<ExecutionId, Entry>> {
         // every change is a single step, so that a panic elsewhere leaves the map whole
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.executions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -122,6 +140,16 @@ mod tests {
         let reasons = known.map(|held| *held.end().borrow());
         assert_eq!(reasons, [None, Some(EndReason::LeaseLost), Some(EndReason::Cancelled)]);
         assert_eq!(*claimed.end().borrow(), None);
+    }
+
+    #[test]
+    fn only_a_cordon_that_changes_is_told() {
+        let running = Running::default();
+        let cordon = running.cordon();
+        for (cordoned, told) in [(false, false), (true, true), (true, true), (false, true)] {
+            running.set_cordoned(cordoned);
+            assert_eq!((*cordon.borrow(), cordon.has_changed().unwrap()), (cordoned, told));
+        }
     }
 
     #[test]

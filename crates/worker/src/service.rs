@@ -12,6 +12,7 @@ use attune_common::{
     artifact_store::ArtifactStore,
     doorbell::{Answer, Doorbell, Offer, Wake},
     model::{Capabilities, Execution, WorkerId, WorkerKind},
+    reaper,
     requirement::Requirement,
     store::Store,
 };
@@ -131,6 +132,11 @@ impl WorkerService {
             self.running.clone(),
             self.health.clone(),
         )));
+        let _reaping = AbortOnDropHandle::new(tokio::spawn(reaper::run(
+            self.store.clone(),
+            self.doorbell.clone(),
+            self.settings.heartbeat_interval,
+        )));
         let mut listening =
             Listening::new(self.doorbell.clone(), self.settings.heartbeat_interval, self.health.clone());
 
@@ -163,6 +169,7 @@ impl WorkerService {
     ) -> StopReason {
         let mut turn = tokio::time::interval(TURN_INTERVAL);
         let mut refresh = tokio::time::interval(self.settings.heartbeat_interval);
+        let mut cordon = self.running.cordon();
         loop {
             self.health.turned(Loop::Service, STUCK_AFTER);
             if stop.stage() != Stage::Run {
@@ -184,6 +191,10 @@ impl WorkerService {
                     }
                 }
                 wake = listening.wake() => self.answer(wake, stop, listening).await,
+                Ok(()) = cordon.changed() => {
+                    listening.accept(self.may_claim(stop));
+                    self.claim_while_slots_are_free(stop, listening).await;
+                }
                 // a ring may have been lost: only what was looked for and is not there is idleness
                 () = idle_for_long => self.claim_while_slots_are_free(stop, listening).await,
                 _ = refresh.tick(), if listening.offers() => {
@@ -252,6 +263,10 @@ impl WorkerService {
     }
 
     async fn claim_while_slots_are_free(&mut self, stop: &StopSignal, listening: &mut Listening) {
+        if *self.running.cordon().borrow() {
+            // the answer of the store is known: there is nothing to take
+            return self.progress.looked();
+        }
         if !self.may_claim(stop) {
             return;
         }
@@ -293,6 +308,7 @@ impl WorkerService {
 
     fn may_claim(&self, stop: &StopSignal) -> bool {
         stop.stage() == Stage::Run
+            && !*self.running.cordon().borrow()
             && self.progress.may_claim()
             && self.executions.len() < self.settings.slots as usize
     }

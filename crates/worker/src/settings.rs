@@ -1,9 +1,14 @@
 //! What the worker service needs to know, with every default filled in.
 
-use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ffi::OsString,
+    path::PathBuf,
+    time::Duration,
+};
 
 use anyhow::{Context, ensure};
-use attune_common::{config, model::WorkerKind};
+use attune_common::{config, model::WorkerKind, requirement::Taint};
 
 use crate::{
     confinement::{Confinement, ResourceLimits, RunAs},
@@ -22,6 +27,8 @@ pub struct WorkerSettings {
     pub slots: u32,
     /// Labels that requirements may ask for.
     pub labels: BTreeMap<String, String>,
+    /// Taints: only what tolerates all of them is taken.
+    pub taints: BTreeSet<Taint>,
     /// How often the worker tells that it lives.
     pub heartbeat_interval: Duration,
     /// How long a lease lasts without renewal.
@@ -114,6 +121,7 @@ impl WorkerSettings {
             kind,
             slots,
             labels: config.labels.clone(),
+            taints: config.taints.clone(),
             heartbeat_interval: config.heartbeat_interval,
             lease: config.lease,
             shutdown_timeout: config.shutdown_timeout,

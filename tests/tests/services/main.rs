@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod harness;
+mod postgres_comeback;
 mod postgres_doorbell;
 mod postgres_fleet;
 mod postgres_indexes;

@@ -29,14 +29,15 @@ const EXAMPLES: [&str; 8] = [
     "redact_text",
 ];
 
-struct Agent {
-    name: String,
+pub(super) struct Agent {
+    pub(super) name: String,
     log: PathBuf,
     child: Child,
 }
 
 impl Agent {
-    fn start(name: &str, folder: &Path, url: &str) -> Self {
+    /// Starts one that keeps what it keeps in a folder, on the database of a URL.
+    pub(super) fn start(name: &str, folder: &Path, url: &str) -> Self {
         let log = folder.join(format!("{name}.log"));
         let file = File::create(&log).unwrap();
         let child = agent::agent()
@@ -53,7 +54,11 @@ impl Agent {
         Self { name: name.to_owned(), log, child }
     }
 
-    fn log(&self) -> String {
+    pub(super) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.child.id().cast_signed()).unwrap(), signal).unwrap();
+    }
+
+    pub(super) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 }
@@ -65,19 +70,16 @@ impl Drop for Agent {
     }
 }
 
-struct Fleet {
-    folder: TempDir,
-    plane: ControlPlane,
-    agents: Vec<Agent>,
+pub(super) struct Fleet {
+    pub(super) folder: TempDir,
+    pub(super) plane: ControlPlane,
+    pub(super) agents: Vec<Agent>,
 }
 
 impl Fleet {
-    fn start(database: &Database<'_>) -> Self {
+    pub(super) fn start(database: &Database<'_>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let secured = |role: &str| {
-            let authority = database.server.authority();
-            format!("{}?sslmode=verify-full&sslrootcert={}", database.url(role), authority.display())
-        };
+        let secured = |role: &str| secured(database, role);
         let plane = ControlPlane::start_on(
             &secured("attune_api"),
             &[("ATTUNE__WORKER__LEASE", "3s"), ("RUST_LOG", "debug")],
@@ -93,12 +95,12 @@ impl Fleet {
         Self { folder, plane, agents }
     }
 
-    fn show(&self, id: &str) -> Value {
+    pub(super) fn show(&self, id: &str) -> Value {
         self.plane.attune(&["executions", "show", id])
     }
 
     /// Submits an action of [`Fleet::push`]ed pack, and waits until an agent runs it. Gives its id and the agent's place.
-    fn running(&self, action: &str, marker: &Path) -> (String, usize) {
+    pub(super) fn running(&self, action: &str, marker: &Path) -> (String, usize) {
         let parameter = format!("marker={}", marker.display());
         let submitted = self.plane.attune(&["run", action, "--param", &parameter, "--detach"]);
         let id = submitted["id"].as_str().unwrap().to_owned();
@@ -108,8 +110,8 @@ impl Fleet {
         (id, place.unwrap_or_else(|| panic!("one of the agents runs it: {shown:#}")))
     }
 
-    /// A pack of actions that say which attempt they are, and run until they are told to end.
-    fn push(&self) {
+    /// A pack of actions that say which attempt they are and which process, run until they are told to end, and say that, too.
+    pub(super) fn push(&self) {
         let pack = self.folder.path().join("pack");
         fs::create_dir_all(pack.join("actions")).unwrap();
         fs::write(pack.join("pack.yaml"), "ref: fleet\nversion: 1.0.0\n").unwrap();
@@ -120,7 +122,9 @@ impl Fleet {
             );
             fs::write(pack.join(format!("actions/{name}.yaml")), manifest).unwrap();
         }
-        let script = "echo \"$ATTUNE_ATTEMPT\" >>\"$ATTUNE_ACTION_MARKER\"\nwhile [ ! -e \"$ATTUNE_ACTION_MARKER.end\" ]; do sleep 0.05; done\n";
+        let script = "echo $$ >\"$ATTUNE_ACTION_MARKER.pid-$ATTUNE_ATTEMPT\"\necho \"$ATTUNE_ATTEMPT\" >>\"$ATTUNE_ACTION_MARKER\"\n\
+                      while [ ! -e \"$ATTUNE_ACTION_MARKER.end\" ]; do sleep 0.05; done\n\
+                      echo \"$ATTUNE_ATTEMPT\" >>\"$ATTUNE_ACTION_MARKER.ended\"\n";
         fs::write(pack.join("actions/wait.sh"), script).unwrap();
         self.plane.push(&pack);
     }
@@ -178,8 +182,13 @@ async fn examples_run_and_a_killed_agent_loses_nothing() {
     );
 }
 
+/// The URL of a database for a role, with TLS that checks everything.
+pub(super) fn secured(database: &Database<'_>, role: &str) -> String {
+    let authority = database.server.authority();
+    format!("{}?sslmode=verify-full&sslrootcert={}", database.url(role), authority.display())
+}
+
 fn kill(agent: &mut Agent) {
-    let pid = Pid::from_raw(agent.child.id().cast_signed()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
+    agent.signal(Signal::KILL);
     agent.child.wait().unwrap();
 }

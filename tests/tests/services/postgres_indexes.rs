@@ -88,6 +88,7 @@ async fn seed(store: &dyn Store) -> WorkerId {
         version: "1".to_owned(),
         capabilities: Capabilities::default(),
         slots: 1,
+        heartbeat_interval: LEASE,
     };
     store.register_worker(new).await.unwrap();
     worker
@@ -104,7 +105,7 @@ async fn work(store: &dyn Store, worker: WorkerId) {
     store.heartbeat(worker, LEASE).await.unwrap();
     store.held(worker).await.unwrap();
     store.reap().await.unwrap();
-    store.workers(LEASE).await.unwrap();
+    store.workers().await.unwrap();
     let action: ActionRef = "mine.work7".parse().unwrap();
     for (action, statuses) in [
         (None, vec![]),

@@ -60,6 +60,7 @@ async fn worker(agent: &dyn Store, name: &str) -> WorkerId {
         version: "1".to_owned(),
         capabilities: Capabilities::default(),
         slots: 1,
+        heartbeat_interval: LEASE,
     };
     agent.register_worker(new).await.unwrap();
     id
@@ -161,7 +162,10 @@ async fn only_what_agents_do_can_be_done_through_the_store() {
     denied("see an execution", agent.execution(id).await.err());
     denied("list executions", agent.executions(&ExecutionFilter::default()).await.err());
     denied("read logs", agent.read_log(id, 1, 0, 1).await.err());
-    denied("list workers", agent.workers(LEASE).await.err());
+    denied("list workers", agent.workers().await.err());
+    denied("cordon a worker", agent.cordon_worker("holder", "").await.err());
+    denied("undo a cordon", agent.uncordon_worker("holder").await.err());
+    denied("list runtimes", agent.runtimes().await.err());
     denied("list packs", agent.packs().await.err());
     denied("see the backlog", agent.requirements().await.err());
 }
@@ -181,7 +185,7 @@ async fn secrets_reach_the_worker_that_holds_the_execution_and_no_other() {
         agent.claim_next(other, &agent.known_requirements().await.unwrap(), LEASE).await.unwrap().is_none()
     );
     assert!(agent.held(other).await.unwrap().is_empty());
-    assert!(agent.heartbeat(other, LEASE).await.unwrap().is_empty());
+    assert!(agent.heartbeat(other, LEASE).await.unwrap().leases.is_empty());
     // nor to the id that is the key to a lease
     let mut connection = database.connect("attune_agent").await;
     let activity =

@@ -71,7 +71,7 @@ async fn get_action(
     Segment(name): Segment<String>,
 ) -> Result<Json<ActionView>, Problem> {
     let action = find(&state, &name).await?;
-    let workers = state.workers().await?;
+    let workers = state.store.workers().await?;
     let loads = state.store.requirements().await?;
     Ok(Json(ActionView::from_model(action, &loads, &workers)))
 }

@@ -157,7 +157,7 @@ async fn list_executions(
     let more = executions.len() > limit as usize;
     executions.truncate(limit as usize);
     let workers = if executions.iter().any(|execution| execution.status == ExecutionStatus::Queued) {
-        state.workers().await?
+        state.store.workers().await?
     } else {
         Vec::new()
     };
@@ -238,7 +238,7 @@ fn unknown(id: ExecutionId) -> Problem {
 
 async fn view(state: &ApiState, execution: &Execution) -> Result<ExecutionView, StoreError> {
     let workers = match execution.status {
-        ExecutionStatus::Queued => state.workers().await?,
+        ExecutionStatus::Queued => state.store.workers().await?,
         _ => Vec::new(),
     };
     Ok(ExecutionView::from_model(execution, &workers))

@@ -24,7 +24,7 @@ use crate::{
     ),
 )]
 pub(super) async fn get_health(State(state): State<ApiState>) -> Result<Json<Health>, Problem> {
-    state.workers().await.map_err(|error| {
+    state.store.workers().await.map_err(|error| {
         tracing::error!(%error, "the store does not answer");
         Problem::new(Kind::Unavailable, "the store does not answer; the server's log tells why")
     })?;

@@ -19,7 +19,7 @@ use crate::{
 pub(super) async fn list_requirements(
     State(state): State<ApiState>,
 ) -> Result<Json<RequirementList>, Problem> {
-    let workers = state.workers().await?;
+    let workers = state.store.workers().await?;
     let loads = state.store.requirements().await?;
     let requirements = loads.into_iter().map(|load| RequirementView::from_model(load, &workers)).collect();
     Ok(Json(RequirementList { requirements }))

@@ -1,13 +1,13 @@
 //! Actions on the wire.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use attune_common::{
     model::{
         Action, ActionRef, OutputFormat, ParameterDelivery, ParameterFormat, ParameterSchema, Parameters,
         Worker,
     },
-    requirement::Requirement,
+    requirement::{Requirement, Taint},
     store::RequirementLoad,
 };
 use serde::{Deserialize, Serialize};
@@ -78,6 +78,10 @@ pub struct ActionView {
     /// Labels that a worker must have.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Taints that a worker may have.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>, example = json!(["dedicated=ml"]))]
+    pub tolerations: BTreeSet<Taint>,
     /// How often it may be started when workers are lost while running it.
     pub max_attempts: u32,
     /// Names of the online workers that satisfy the requirement.
@@ -137,6 +141,7 @@ impl ActionView {
             output_schema: action.output_schema,
             timeout: action.timeout,
             labels: action.labels,
+            tolerations: action.tolerations,
             max_attempts: action.max_attempts,
         }
     }

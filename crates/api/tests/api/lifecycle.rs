@@ -13,7 +13,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 
 #[tokio::test]
 async fn executions_of_silent_workers_are_requeued_and_then_lost() {
-    let server = Server::with_silence(Duration::from_millis(30)).await;
+    let server = Server::with_lease(Duration::from_millis(30)).await;
     server.push(crate::server::demo_files("1.0.0")).await;
     let id = server.submit().await;
     let worker = server.register("box", "shell", "5.2.15").await;

@@ -1,6 +1,10 @@
 //! A server of its own for every test.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use attune_api::{ApiState, problem::ProblemDocument};
 use attune_common::{
@@ -39,7 +43,7 @@ pub(crate) struct Server {
 impl Server {
     /// A server without packs whose workers are never lost.
     pub(crate) async fn empty() -> Self {
-        Self::with_silence(LONG).await
+        Self::with_lease(LONG).await
     }
 
     /// A server that has the pack `demo`.
@@ -50,7 +54,7 @@ impl Server {
         server
     }
 
-    pub(crate) async fn with_silence(silence: Duration) -> Self {
+    pub(crate) async fn with_lease(lease: Duration) -> Self {
         attune_common::tls::install_provider();
         let dir = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", dir.path().join("attune.db").display());
@@ -60,8 +64,7 @@ impl Server {
         let mut config = Sources::default().load().unwrap().artifacts;
         config.url = format!("file://{}", dir.path().join("artifacts").display());
         let artifacts = ArtifactStore::open(&config).unwrap();
-        let state =
-            ApiState::new(store.clone(), bell, artifacts.clone(), &SecretString::from(TOKEN), silence);
+        let state = ApiState::new(store.clone(), bell, artifacts.clone(), &SecretString::from(TOKEN), lease);
         let listener = attune_api::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
@@ -109,8 +112,14 @@ impl Server {
         let capabilities = Capabilities {
             runtimes: vec![RuntimeCapability { name: runtime.to_owned(), interpreters }],
             labels: BTreeMap::from([("zone".to_owned(), "b".to_owned())]),
+            taints: BTreeSet::new(),
+            auto_detected: true,
             architecture: "x86_64".to_owned(),
             operating_system: "linux".to_owned(),
+            distribution: Some("Alpine Linux v3.20".to_owned()),
+            libc: Some("musl".to_owned()),
+            cpus: 8,
+            memory_bytes: Some(1 << 30),
         };
         let worker = NewWorker {
             id,
@@ -119,6 +128,7 @@ impl Server {
             version: "0.1.0".to_owned(),
             capabilities,
             slots: 2,
+            heartbeat_interval: LONG,
         };
         self.store.register_worker(worker).await.unwrap();
         id

@@ -116,9 +116,11 @@ impl Services {
         let registered = async {
             loop {
                 let workers = client.workers().await?.workers;
+                // one that was cordoned takes no work, and says so
+                let there = [WorkerStatus::Online, WorkerStatus::Cordoned];
                 if workers
                     .iter()
-                    .any(|worker| worker.status == WorkerStatus::Online && worker.name == self.worker_name)
+                    .any(|worker| there.contains(&worker.status) && worker.name == self.worker_name)
                 {
                     return anyhow::Ok(());
                 }

@@ -24,6 +24,7 @@ pub(crate) fn execution_status(status: ExecutionStatus) -> (Tone, &'static str) 
 pub(crate) fn worker_status(status: WorkerStatus) -> Cell {
     match status {
         WorkerStatus::Online => Cell::toned(Tone::Good, "online"),
+        WorkerStatus::Cordoned => Cell::toned(Tone::Notice, "cordoned"),
         WorkerStatus::Draining => Cell::toned(Tone::Notice, "draining"),
         WorkerStatus::Lost => Cell::toned(Tone::Bad, "lost"),
     }

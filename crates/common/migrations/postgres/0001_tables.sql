@@ -34,17 +34,36 @@ CREATE TABLE attune.requirements (
 );
 
 CREATE TABLE attune.workers (
-    id            uuid PRIMARY KEY,
-    name          text NOT NULL,
-    kind          jsonb NOT NULL,
-    version       text NOT NULL,
-    capabilities  jsonb NOT NULL,
-    slots         bigint NOT NULL,
-    draining      boolean NOT NULL DEFAULT false,
-    registered_at timestamptz NOT NULL,
-    heartbeat_at  timestamptz NOT NULL
+    id                 uuid PRIMARY KEY,
+    name               text NOT NULL,
+    kind               jsonb NOT NULL,
+    version            text NOT NULL,
+    capabilities       jsonb NOT NULL,
+    slots              bigint NOT NULL,
+    -- a worker is lost after three of them in silence
+    heartbeat_interval interval NOT NULL,
+    draining           boolean NOT NULL DEFAULT false,
+    registered_at      timestamptz NOT NULL,
+    heartbeat_at       timestamptz NOT NULL
 ) WITH (fillfactor = 50);
 CREATE INDEX workers_by_name ON attune.workers (name);
+
+-- Names whose workers take nothing new. They outlive the workers: a restart changes nothing.
+CREATE TABLE attune.cordons (
+    worker_name text PRIMARY KEY,
+    reason      text NOT NULL,
+    cordoned_at timestamptz NOT NULL
+);
+
+-- A row is made when the first worker that offers the runtime registers.
+CREATE TABLE attune.runtimes (
+    name          text PRIMARY KEY,
+    label         text NOT NULL,
+    built_in      boolean NOT NULL,
+    -- name of a worker that may be gone
+    registered_by text NOT NULL,
+    registered_at timestamptz NOT NULL
+);
 
 CREATE TABLE attune.executions (
     id               uuid PRIMARY KEY,

@@ -24,18 +24,32 @@ AS $$
     SELECT r.requirement FROM attune.requirements r
 $$;
 
+-- Registers a start of a worker, or registers it again. Other starts under its name are forgotten only when they are lost.
 CREATE FUNCTION attune_agent.register_worker(
-    new_id uuid, new_name text, new_kind jsonb, new_version text, new_capabilities jsonb, new_slots bigint
+    new_id uuid, new_name text, new_kind jsonb, new_version text, new_capabilities jsonb, new_slots bigint,
+    new_heartbeat_interval interval, runtimes text[], labels text[], built_in boolean[]
 ) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    -- a start before this one that was killed could not say goodbye
-    DELETE FROM attune.workers w
-    WHERE w.name = new_name AND w.heartbeat_at < statement_timestamp() - interval '60 seconds';
-    -- the same id again: the first answer was lost on its way
-    INSERT INTO attune.workers (id, name, kind, version, capabilities, slots, registered_at, heartbeat_at)
-    VALUES (new_id, new_name, new_kind, new_version, new_capabilities, new_slots, statement_timestamp(), statement_timestamp())
-    ON CONFLICT (id) DO UPDATE SET heartbeat_at = excluded.heartbeat_at
+    DELETE FROM attune.workers w WHERE w.id IN (
+        SELECT l.id FROM attune.workers l
+        WHERE l.name = new_name AND l.id <> new_id AND l.heartbeat_at < statement_timestamp() - 3 * l.heartbeat_interval
+        -- another start that registers at the same moment forgets them as well
+        FOR UPDATE SKIP LOCKED
+    );
+    INSERT INTO attune.runtimes (name, label, built_in, registered_by, registered_at)
+    SELECT r.name, r.label, r.built_in, new_name, statement_timestamp()
+    FROM unnest(runtimes, labels, built_in) AS r (name, label, built_in)
+    -- in one order, so that workers that start together do not wait for each other in a circle
+    ORDER BY r.name
+    ON CONFLICT DO NOTHING;
+    INSERT INTO attune.workers
+        (id, name, kind, version, capabilities, slots, heartbeat_interval, registered_at, heartbeat_at)
+    VALUES (new_id, new_name, new_kind, new_version, new_capabilities, new_slots, new_heartbeat_interval,
+        statement_timestamp(), statement_timestamp())
+    ON CONFLICT (id) DO UPDATE SET name = excluded.name, kind = excluded.kind, version = excluded.version,
+        capabilities = excluded.capabilities, slots = excluded.slots, heartbeat_interval = excluded.heartbeat_interval,
+        registered_at = excluded.registered_at, heartbeat_at = excluded.heartbeat_at
 $$;
 
 CREATE FUNCTION attune_agent.drain_worker(leaving uuid) RETURNS void
@@ -50,6 +64,16 @@ AS $$
     DELETE FROM attune.workers w WHERE w.id = leaving
 $$;
 
+-- Whether a worker may take work: it is registered, and nobody cordoned its name.
+CREATE FUNCTION attune.may_claim(claimer uuid) RETURNS boolean
+LANGUAGE sql STABLE
+AS $$
+    SELECT EXISTS (
+        SELECT FROM attune.workers w
+        WHERE w.id = claimer AND NOT EXISTS (SELECT FROM attune.cordons c WHERE c.worker_name = w.name)
+    )
+$$;
+
 -- Takes one execution, if it is still queued.
 CREATE FUNCTION attune_agent.claim(claimer uuid, wanted uuid, lease interval) RETURNS SETOF attune.executions
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -58,7 +82,7 @@ AS $$
     SET status = 'running', attempt = e.attempt + 1, attempts_left = e.attempts_left - 1, worker = claimer,
         worker_name = (SELECT w.name FROM attune.workers w WHERE w.id = claimer),
         started_at = statement_timestamp(), lease_expires_at = statement_timestamp() + lease
-    WHERE e.id = wanted AND e.status = 'queued'
+    WHERE e.id = wanted AND e.status = 'queued' AND attune.may_claim(claimer)
     RETURNING e.*
 $$;
 
@@ -71,6 +95,10 @@ DECLARE
     candidate text;
     taken uuid;
 BEGIN
+    -- before anything is locked: whoever takes nothing must not hide anything either
+    IF NOT attune.may_claim(claimer) THEN
+        RETURN;
+    END IF;
     FOR candidate IN
         SELECT r.requirement
         FROM unnest(fitting) AS r (requirement)
@@ -93,20 +121,21 @@ BEGIN
 END
 $$;
 
--- Says that a worker lives, renews its leases, and tells what it holds and what of it was cancelled. No row: it is not
--- registered. One row of nulls: it holds nothing.
+-- Says that a worker lives, renews its leases, and tells whether it is cordoned, what it holds, and what of it was cancelled.
+-- No row: it is not registered. One row without an execution: it holds nothing.
 CREATE FUNCTION attune_agent.heartbeat(sender uuid, lease interval)
-RETURNS TABLE (execution uuid, attempt bigint, cancel_requested boolean)
+RETURNS TABLE (cordoned boolean, execution uuid, attempt bigint, cancel_requested boolean)
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
     WITH alive AS (
-        UPDATE attune.workers w SET heartbeat_at = statement_timestamp() WHERE w.id = sender RETURNING w.id
+        UPDATE attune.workers w SET heartbeat_at = statement_timestamp() WHERE w.id = sender
+        RETURNING EXISTS (SELECT FROM attune.cordons c WHERE c.worker_name = w.name) AS cordoned
     ), renewed AS (
         UPDATE attune.executions e SET lease_expires_at = statement_timestamp() + lease
         WHERE e.worker = sender AND e.status = 'running' AND EXISTS (SELECT FROM alive)
         RETURNING e.id, e.attempt, e.cancel_requested
     )
-    SELECT r.id, r.attempt, r.cancel_requested FROM alive LEFT JOIN renewed r ON true
+    SELECT a.cordoned, r.id, r.attempt, r.cancel_requested FROM alive a LEFT JOIN renewed r ON true
 $$;
 
 CREATE FUNCTION attune_agent.held(holder uuid)
@@ -179,13 +208,20 @@ AS $$
     SELECT EXISTS (SELECT FROM released)
 $$;
 
+-- A time as people read it.
+CREATE FUNCTION attune.shown(moment timestamptz) RETURNS text
+LANGUAGE sql STABLE
+AS $$
+    SELECT to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+$$;
+
 -- Takes executions away from workers that have gone silent: back to the queue, or lost. Reapers that look at the same moment
 -- share the work. A thousand at a time, so that no statement of others waits for long.
 CREATE FUNCTION attune_agent.reap() RETURNS TABLE (execution uuid, requirement text, status text)
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
     WITH expired AS MATERIALIZED (
-        SELECT e.id FROM attune.executions e
+        SELECT e.id, e.worker FROM attune.executions e
         WHERE e.status = 'running' AND e.lease_expires_at < statement_timestamp()
         LIMIT 1000 FOR UPDATE SKIP LOCKED
     )
@@ -193,9 +229,11 @@ AS $$
     SET lease_expires_at = NULL,
         status = CASE WHEN e.cancel_requested THEN 'cancelled' WHEN e.attempts_left > 0 THEN 'queued' ELSE 'lost' END,
         finished_at = CASE WHEN e.cancel_requested OR e.attempts_left = 0 THEN statement_timestamp() END,
-        outcome = jsonb_build_object('error', 'worker ' || coalesce(e.worker_name, e.worker::text)
-            || ' was not heard of while it ran attempt ' || e.attempt)
-    FROM expired WHERE e.id = expired.id
+        outcome = jsonb_build_object('error', format('worker %s was not heard of since %s while it ran attempt %s',
+            coalesce(e.worker_name, e.worker::text),
+            -- one that is forgotten is known by the end of its lease only
+            coalesce(attune.shown(w.heartbeat_at), 'before ' || attune.shown(e.lease_expires_at)), e.attempt))
+    FROM expired LEFT JOIN attune.workers w ON w.id = expired.worker WHERE e.id = expired.id
     RETURNING e.id, e.requirement, e.status
 $$;
 

@@ -26,17 +26,36 @@ CREATE TABLE requirements (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE workers (
-    id            TEXT PRIMARY KEY,
-    name          TEXT NOT NULL,
-    kind          TEXT NOT NULL,
-    version       TEXT NOT NULL,
-    capabilities  TEXT NOT NULL,
-    slots         INTEGER NOT NULL,
-    draining      INTEGER NOT NULL DEFAULT 0,
-    registered_at INTEGER NOT NULL,
-    heartbeat_at  INTEGER NOT NULL
+    id                 TEXT PRIMARY KEY,
+    name               TEXT NOT NULL,
+    kind               TEXT NOT NULL,
+    version            TEXT NOT NULL,
+    capabilities       TEXT NOT NULL,
+    slots              INTEGER NOT NULL,
+    -- in milliseconds; a worker is lost after three of them in silence
+    heartbeat_interval INTEGER NOT NULL,
+    draining           INTEGER NOT NULL DEFAULT 0,
+    registered_at      INTEGER NOT NULL,
+    heartbeat_at       INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX workers_by_name ON workers (name);
+
+-- Names whose workers take nothing new. They outlive the workers: a restart changes nothing.
+CREATE TABLE cordons (
+    worker_name TEXT PRIMARY KEY,
+    reason      TEXT NOT NULL,
+    cordoned_at INTEGER NOT NULL
+) STRICT;
+
+-- A row is made when the first worker that offers the runtime registers.
+CREATE TABLE runtimes (
+    name          TEXT PRIMARY KEY,
+    label         TEXT NOT NULL,
+    built_in      INTEGER NOT NULL,
+    -- name of a worker that may be gone
+    registered_by TEXT NOT NULL,
+    registered_at INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE executions (
     id               TEXT PRIMARY KEY,

@@ -77,7 +77,18 @@ pub const KEYS: &[Key] = &[
     key("worker.name", Kind::Text, "", "name that people see; the host's name by default"),
     key("worker.slots", Kind::Number, "", "executions run at once; the number of processors by default"),
     key("worker.labels", Kind::Map, "{}", "labels that requirements may ask for, such as gpu=nvidia"),
-    key("worker.heartbeat_interval", Kind::Duration, "10s", "how often the worker says that it lives"),
+    key(
+        "worker.taints",
+        Kind::List,
+        "[]",
+        "take only actions that tolerate all of these, each a key or key=value, such as dedicated=ml",
+    ),
+    key(
+        "worker.heartbeat_interval",
+        Kind::Duration,
+        "10s",
+        "how often the worker says that it lives; after three times that in silence it is lost",
+    ),
     key("worker.lease", Kind::Duration, "30s", "how long an execution stays with a worker that is silent"),
     key("worker.shutdown_timeout", Kind::Duration, "5m", "how long a stopping worker lets executions finish"),
     key(

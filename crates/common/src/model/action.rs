@@ -1,12 +1,15 @@
 //! Actions: what can be run, as their manifests say.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{ActionRef, ParameterSchema, runtime};
-use crate::requirement::{Requirement, VersionRange};
+use crate::requirement::{Requirement, Taint, VersionRange};
 
 /// How parameters reach the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +129,9 @@ pub struct Action {
     /// Labels that a worker must have.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Taints that a worker may have.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub tolerations: BTreeSet<Taint>,
     /// How often the action may be started when workers are lost while running it.
     pub max_attempts: u32,
     /// Free words for people.
@@ -143,7 +149,12 @@ impl Action {
     /// What a worker must have to run the action.
     #[must_use]
     pub fn requirement(&self) -> Requirement {
-        Requirement::new(&self.runner_type, self.runtime_version.clone(), self.labels.clone())
+        Requirement::new(
+            &self.runner_type,
+            self.runtime_version.clone(),
+            self.labels.clone(),
+            self.tolerations.clone(),
+        )
     }
 
     /// Limit of one attempt.

@@ -14,7 +14,7 @@ use crate::{
         Action, ActionRef, GroupMember, OutputFormat, ParameterDelivery, ParameterFormat, ParameterSchema,
         StopSignal, identifiers, runtime,
     },
-    requirement::{VersionRange, parse_label},
+    requirement::{InvalidTaint, Taint, VersionRange, parse_label},
     yaml,
 };
 
@@ -78,6 +78,8 @@ struct ActionManifest {
     #[serde(default)]
     labels: BTreeMap<String, String>,
     #[serde(default)]
+    tolerations: Vec<String>,
+    #[serde(default)]
     max_attempts: Option<u32>,
     #[serde(default)]
     tags: Vec<String>,
@@ -101,6 +103,7 @@ const ACTION_KEYS: &[&str] = &[
     "timeout",
     "stop_signal",
     "labels",
+    "tolerations",
     "max_attempts",
     "tags",
 ];
@@ -205,6 +208,11 @@ fn check(manifest: ActionManifest, pack: &str, files: &ManifestFiles) -> Result<
         .into_iter()
         .map(|(name, value)| parse_label(&format!("{name}={value}")).map_err(|error| error.to_string()))
         .collect::<Result<_, _>>()?;
+    let tolerations = manifest
+        .tolerations
+        .iter()
+        .map(|text| text.parse::<Taint>().map_err(|error: InvalidTaint| format!("tolerations: {error}")))
+        .collect::<Result<_, _>>()?;
     manifest.parameters.check()?;
     if let Some(schema) = &manifest.output_schema {
         jsonschema::validator_for(schema).map_err(|error| format!("output_schema: {error}"))?;
@@ -232,6 +240,7 @@ fn check(manifest: ActionManifest, pack: &str, files: &ManifestFiles) -> Result<
         timeout: manifest.timeout,
         stop_signal: manifest.stop_signal,
         labels,
+        tolerations,
         max_attempts,
         tags: manifest.tags,
         r#ref,

@@ -67,6 +67,15 @@ pub(super) fn memory_counters() -> Vec<PathBuf> {
     version_2.into_iter().chain(version_1).collect()
 }
 
+/// The files that limit the memory of the worker's own groups, and of the groups around them as far as they are visible.
+pub(crate) fn memory_limits() -> Vec<PathBuf> {
+    let files = |group: &Option<PathBuf>, name: &str| {
+        let around = group.iter().flat_map(|path| path.ancestors());
+        around.map(|path| path.join(name)).take_while(|file| file.exists()).collect::<Vec<_>>()
+    };
+    [files(&OWN, "memory.max"), files(&OWN_MEMORY_V1, "memory.limit_in_bytes")].concat()
+}
+
 fn of_this_process(file_system: &str, controller: &str) -> Option<PathBuf> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;

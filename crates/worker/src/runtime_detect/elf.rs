@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use goblin::container::{Container, Ctx};
 use goblin::elf::Elf;
@@ -28,6 +28,14 @@ pub(super) fn loader(head: &[u8], file: &File) -> Option<PathBuf> {
     file.read_exact_at(&mut name, segment.p_offset).ok()?;
     name.truncate(name.iter().position(|&byte| byte == 0).unwrap_or(name.len()));
     (!name.is_empty()).then(|| PathBuf::from(std::ffi::OsString::from_vec(name)))
+}
+
+/// The C library that a dynamic loader belongs to: musl's is called `ld-musl-ARCH.so.1`, those of glibc have many names
+/// (<https://sourceware.org/glibc/wiki/ABIList>).
+pub(super) fn libc_of(loader: &Path) -> Option<&'static str> {
+    let name = loader.file_name()?.to_str()?;
+    let of_glibc = ["ld-linux", "ld64.so", "ld.so"].iter().any(|start| name.starts_with(start));
+    if name.starts_with("ld-musl-") { Some("musl") } else { of_glibc.then_some("glibc") }
 }
 
 /// The processor that the binary is for, and this machine's, when they differ.
@@ -92,6 +100,19 @@ mod tests {
         assert_eq!(foreign(&minimal(other.0)).unwrap().0, other.1);
         assert_eq!(foreign(&minimal(243)).unwrap().0, "riscv64");
         assert_eq!(foreign(b"#!/bin/sh"), None);
+    }
+
+    #[test]
+    fn loaders_tell_their_c_library() {
+        for (loader, expected) in [
+            ("/lib/ld-musl-x86_64.so.1", Some("musl")),
+            ("/lib64/ld-linux-x86-64.so.2", Some("glibc")),
+            ("/nix/store/x-glibc-2.39/lib/ld-linux-aarch64.so.1", Some("glibc")),
+            ("/lib/ld64.so.2", Some("glibc")),
+            ("/system/bin/linker64", None),
+        ] {
+            assert_eq!(libc_of(Path::new(loader)), expected, "{loader}");
+        }
     }
 
     #[test]

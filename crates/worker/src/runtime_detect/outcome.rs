@@ -128,6 +128,16 @@ pub struct Rejected {
 }
 
 impl Detection {
+    /// The C library that the interpreters were made for, as their dynamic loaders tell it: `glibc` or `musl`. `None` where all of
+    /// them are static.
+    #[must_use]
+    pub fn libc(&self) -> Option<&'static str> {
+        let interpreters = self.runtimes.iter().flat_map(|runtime| &runtime.interpreters);
+        interpreters
+            .filter_map(|one| super::loader_of(&one.resolved))
+            .find_map(|loader| super::elf::libc_of(&loader))
+    }
+
     /// The runtime with the canonical name `name`, if it is usable.
     #[must_use]
     pub fn runtime(&self, name: &str) -> Option<&Runtime> {

@@ -57,7 +57,7 @@ pub(super) fn reason(requirement: &Requirement, workers: &[WorkerView]) -> Strin
             versions.dedup();
             format!("{name} {} is not {range}", versions.join(", "))
         }
-        // what is missing are labels
+        // what is missing are labels, or taints are in the way
         _ => format!("no worker satisfies '{requirement}'"),
     }
 }
@@ -93,7 +93,7 @@ mod tests {
         serde_json::from_value(json!({
             "id": "0190163d-8694-739b-aea5-966c26f8ad91", "name": name, "kind": kind, "version": "0.1.0",
             "status": status, "slots": 1, "running": 0, "runtimes": runtimes, "labels": {},
-            "architecture": "x86_64", "operating_system": "linux",
+            "auto_detected": true, "architecture": "x86_64", "operating_system": "linux", "cpus": 8,
             "registered_at": "2025-06-01T11:00:00Z", "heartbeat_at": "2025-06-01T11:00:00Z",
         }))
         .unwrap()

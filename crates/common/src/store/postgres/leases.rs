@@ -13,7 +13,7 @@ use super::{LONG_PATIENCE, PATIENCE, PostgresStore, json, logs::Pieces, rows, ro
 use crate::{
     model::{Execution, ExecutionId, ExecutionStatus, Outcome, WorkerId},
     requirement::Requirement,
-    store::{Fence, HeldLease, LeaseStore, NewLogChunk, Reaped, Result, StoreError},
+    store::{Fence, Heartbeat, HeldLease, LeaseStore, NewLogChunk, Reaped, Result, StoreError},
 };
 
 /// A lease as an interval; what is longer than PostgreSQL's times reach becomes a long one.
@@ -69,21 +69,22 @@ impl LeaseStore for PostgresStore {
         self.fetch_optional(PATIENCE, query).await?.as_ref().map(rows::execution).transpose()
     }
 
-    async fn heartbeat(&self, worker: WorkerId, lease: Duration) -> Result<Vec<HeldLease>> {
+    async fn heartbeat(&self, worker: WorkerId, lease: Duration) -> Result<Heartbeat> {
         let query = sqlx::query("SELECT * FROM attune_agent.heartbeat($1, $2)")
             .bind(Uuid::from(worker))
             .bind(interval(lease));
         let rows = self.fetch(PATIENCE, query).await?;
-        if rows.is_empty() {
+        let Some(first) = rows.first() else {
             return Err(StoreError::NotFound(format!("worker {worker}")));
-        }
+        };
+        let cordoned = first.try_get("cordoned")?;
         let mut leases = Vec::with_capacity(rows.len());
         for row in &rows {
             if row.try_get::<Option<Uuid>, _>("execution")?.is_some() {
                 leases.push(held(row)?);
             }
         }
-        Ok(leases)
+        Ok(Heartbeat { leases, cordoned })
     }
 
     async fn held(&self, worker: WorkerId) -> Result<Vec<HeldLease>> {

@@ -9,16 +9,18 @@ use super::{SqliteStore, logs, now, rows, rows::execution_columns};
 use crate::{
     model::{Execution, ExecutionId, ExecutionStatus, Outcome, WorkerId},
     requirement::Requirement,
-    store::{Fence, HeldLease, LeaseStore, NewLogChunk, Reaped, Result, StoreError},
+    store::{Fence, Heartbeat, HeldLease, LeaseStore, NewLogChunk, Reaped, Result, StoreError},
 };
 
-/// What claiming changes. Parameters: ?1 worker, ?2 lease in milliseconds.
+/// What claiming changes, for a worker that is registered and not cordoned. Parameters: ?1 worker, ?2 lease in milliseconds.
 macro_rules! claim {
     () => {
         concat!(
             "UPDATE executions SET status = 'running', attempt = attempt + 1, attempts_left = attempts_left - 1, worker = ?1,
                  worker_name = (SELECT name FROM workers WHERE workers.id = ?1), started_at = ", now!(), ",
-                 lease_expires_at = ", now!(), " + ?2 "
+                 lease_expires_at = ", now!(), " + ?2
+             WHERE status = 'queued' AND EXISTS (
+                 SELECT 1 FROM workers WHERE workers.id = ?1 AND name NOT IN (SELECT worker_name FROM cordons)) AND "
         )
     };
 }
@@ -30,7 +32,14 @@ macro_rules! fence {
     };
 }
 
-fn millis(duration: Duration) -> i64 {
+/// A time as people read it.
+macro_rules! shown {
+    ($column:literal) => {
+        concat!("strftime('%Y-%m-%dT%H:%M:%SZ', ", $column, " / 1000, 'unixepoch')")
+    };
+}
+
+pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -45,16 +54,12 @@ fn held(row: &SqliteRow) -> Result<HeldLease> {
 #[async_trait]
 impl LeaseStore for SqliteStore {
     async fn claim(&self, worker: WorkerId, id: ExecutionId, lease: Duration) -> Result<Option<Execution>> {
-        let row = sqlx::query(concat!(
-            claim!(),
-            "WHERE id = ?3 AND status = 'queued' RETURNING ",
-            execution_columns!()
-        ))
-        .bind(worker.to_string())
-        .bind(millis(lease))
-        .bind(id.to_string())
-        .fetch_optional(&self.writer)
-        .await?;
+        let row = sqlx::query(concat!(claim!(), "id = ?3 RETURNING ", execution_columns!()))
+            .bind(worker.to_string())
+            .bind(millis(lease))
+            .bind(id.to_string())
+            .fetch_optional(&self.writer)
+            .await?;
         row.as_ref().map(rows::execution).transpose()
     }
 
@@ -71,7 +76,7 @@ impl LeaseStore for SqliteStore {
     ) -> Result<Option<Execution>> {
         let row = sqlx::query(concat!(
             claim!(),
-            "WHERE status = 'queued' AND id = (
+            "id = (
                  SELECT min(oldest) FROM (
                      SELECT (SELECT min(id) FROM executions WHERE status = 'queued' AND requirement = value) AS oldest
                      FROM json_each(?3)))
@@ -86,15 +91,17 @@ impl LeaseStore for SqliteStore {
         row.as_ref().map(rows::execution).transpose()
     }
 
-    async fn heartbeat(&self, worker: WorkerId, lease: Duration) -> Result<Vec<HeldLease>> {
+    async fn heartbeat(&self, worker: WorkerId, lease: Duration) -> Result<Heartbeat> {
         let mut transaction = self.begin().await?;
-        let known = sqlx::query(concat!("UPDATE workers SET heartbeat_at = ", now!(), " WHERE id = ?"))
-            .bind(worker.to_string())
-            .execute(&mut *transaction)
-            .await?;
-        if known.rows_affected() == 0 {
-            return Err(StoreError::NotFound(format!("worker {worker}")));
-        }
+        let known = sqlx::query(concat!(
+            "UPDATE workers SET heartbeat_at = ",
+            now!(),
+            " WHERE id = ? RETURNING name IN (SELECT worker_name FROM cordons) AS cordoned"
+        ))
+        .bind(worker.to_string())
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let known = known.ok_or_else(|| StoreError::NotFound(format!("worker {worker}")))?;
         let rows = sqlx::query(concat!(
             "UPDATE executions SET lease_expires_at = ",
             now!(),
@@ -106,7 +113,8 @@ impl LeaseStore for SqliteStore {
         .fetch_all(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        rows.iter().map(held).collect()
+        let leases = rows.iter().map(held).collect::<Result<_>>()?;
+        Ok(Heartbeat { leases, cordoned: known.try_get("cordoned")? })
     }
 
     async fn held(&self, worker: WorkerId) -> Result<Vec<HeldLease>> {
@@ -177,7 +185,11 @@ impl LeaseStore for SqliteStore {
             "UPDATE executions SET lease_expires_at = NULL,
                  status = CASE WHEN cancel_requested THEN 'cancelled' WHEN attempts_left > 0 THEN 'queued' ELSE 'lost' END,
                  finished_at = CASE WHEN cancel_requested OR attempts_left = 0 THEN ", now!(), " END,
-                 outcome = json_object('error', 'worker ' || coalesce(worker_name, worker) || ' was not heard of while it ran attempt ' || attempt)
+                 outcome = json_object('error', format('worker %s was not heard of since %s while it ran attempt %d',
+                     coalesce(worker_name, worker),
+                     -- one that is forgotten is known by the end of its lease only
+                     coalesce((SELECT ", shown!("heartbeat_at"), " FROM workers WHERE workers.id = executions.worker),
+                         'before ' || ", shown!("lease_expires_at"), "), attempt))
              WHERE status = 'running' AND lease_expires_at < ", now!(), " RETURNING id, requirement, status"
         ))
         .fetch_all(&self.writer)

@@ -1,0 +1,95 @@
+//! Workers that come back from the dead: stopped by SIGSTOP until everybody believes them lost, and then let go on.
+
+use std::fs;
+
+use attune_tests::{
+    dev::wait_for,
+    postgres::{self, Database},
+};
+use rustix::process::{Pid, Signal, test_kill_process};
+use serde_json::{Value, json};
+
+use crate::postgres_fleet::{Agent, Fleet, secured};
+
+/// Every worker of a name that is listed.
+fn workers(fleet: &Fleet, name: &str) -> Vec<Value> {
+    let list = fleet.plane.attune(&["workers"]);
+    let all = list["workers"].as_array().unwrap().iter();
+    all.filter(|worker| worker["name"] == json!(name)).cloned().collect()
+}
+
+fn stop_until_lost(fleet: &Fleet, agent: &Agent) {
+    agent.signal(Signal::STOP);
+    wait_for("the stopped worker to be lost", || workers(fleet, &agent.name)[0]["status"] == "lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_comes_back_ends_what_it_ran_and_registers_again() {
+    let database = postgres::shared().database_with_roles().await;
+    tokio::task::block_in_place(|| come_back(&Fleet::start(&database)));
+}
+
+fn come_back(fleet: &Fleet) {
+    fleet.push();
+    let marker = fleet.folder.path().join("twice");
+    let (id, first) = fleet.running("fleet.twice", &marker);
+    let (stopped, other) = (&fleet.agents[first], &fleet.agents[1 - first]);
+    let process: i32 = fs::read_to_string(marker.with_extension("pid-1")).unwrap().trim().parse().unwrap();
+    let process = Pid::from_raw(process).unwrap();
+    let before = workers(fleet, &stopped.name);
+
+    stop_until_lost(fleet, stopped);
+    wait_for("the other worker to start it again", || fs::read_to_string(&marker).unwrap().contains("2\n"));
+    let running = fleet.show(&id);
+    assert_eq!((&running["worker"], &running["attempt"]), (&json!(other.name), &json!(2)), "{running:#}");
+    assert!(test_kill_process(process).is_ok(), "nobody is there to end the first attempt");
+
+    stopped.signal(Signal::CONT);
+    wait_for("the first attempt to be ended", || test_kill_process(process).is_err());
+    wait_for("the worker to register again", || {
+        let now = &workers(fleet, &stopped.name)[0];
+        now["status"] == "online" && now["registered_at"] != before[0]["registered_at"]
+    });
+    assert_eq!(workers(fleet, &stopped.name)[0]["id"], before[0]["id"]);
+    assert!(stopped.log().contains("registered again"));
+
+    // an attempt that were still there would now say that it ended
+    fs::write(marker.with_extension("end"), "").unwrap();
+    wait_for("its end", || fleet.show(&id)["status"] != "running");
+    let ended = fleet.show(&id);
+    assert_eq!(
+        (&ended["status"], &ended["attempt"], &ended["worker"]),
+        (&json!("succeeded"), &json!(2), &json!(other.name))
+    );
+    assert_eq!(fs::read_to_string(&marker).unwrap(), "1\n2\n", "one start an attempt");
+    assert_eq!(
+        fs::read_to_string(marker.with_extension("ended")).unwrap(),
+        "2\n",
+        "and only the second one ended"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_name_was_taken_meanwhile_is_told_apart() {
+    let database = postgres::shared().database_with_roles().await;
+    tokio::task::block_in_place(|| share_a_name(&database, &Fleet::start(&database)));
+}
+
+fn share_a_name(database: &Database<'_>, fleet: &Fleet) {
+    let stopped = &fleet.agents[0];
+    let before = workers(fleet, &stopped.name);
+    stop_until_lost(fleet, stopped);
+    let folder = fleet.folder.path().join("successor");
+    fs::create_dir(&folder).unwrap();
+    let _successor = Agent::start(&stopped.name, &folder, &secured(database, "attune_agent"));
+    wait_for(
+        "the lost one to be forgotten",
+        || matches!(&workers(fleet, &stopped.name)[..], [only] if only["id"] != before[0]["id"]),
+    );
+    stopped.signal(Signal::CONT);
+    wait_for("both to be there", || {
+        let both = workers(fleet, &stopped.name);
+        both.len() == 2 && both.iter().all(|worker| worker["status"] == "online")
+    });
+    assert!(workers(fleet, &stopped.name).iter().any(|worker| worker["id"] == before[0]["id"]));
+}
