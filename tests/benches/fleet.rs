@@ -166,7 +166,7 @@ async fn idle(
     let agents: Vec<Running> =
         (0..count).map(|number| agent(folder, database, broker, &format!("idle-{number}"), 1)).collect();
     let registered = async {
-        while store.workers(Duration::from_hours(1)).await.unwrap().len() < count {
+        while store.workers().await.unwrap().len() < count {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
     };
@@ -180,7 +180,8 @@ async fn idle(
     tokio::time::sleep(WATCHED).await;
     let after: i64 = committed(&mut superuser, &database.name).await;
     let seconds = start.elapsed().as_secs_f64();
-    let (queries, cpu) = ((after - transactions) as f64 / seconds, (used() - before).as_secs_f64() / seconds);
+    let (queries, cpu) =
+        ((after - transactions) as f64 / seconds, used().saturating_sub(before).as_secs_f64() / seconds);
     let connections: i64 =
         sqlx::query("SELECT count(*) FROM pg_stat_activity WHERE usename = 'attune_agent'")
             .fetch_one(&mut superuser)
@@ -188,8 +189,7 @@ async fn idle(
             .unwrap()
             .get(0);
     println!(
-        "{count} idle agents: {queries:.1} statements a second, {connections} connections, {:.2} of one processor",
-        cpu
+        "{count} idle agents: {queries:.1} statements a second, {connections} connections, {cpu:.2} of one processor"
     );
     println!(
         "{}",
