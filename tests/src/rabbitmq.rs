@@ -198,7 +198,7 @@ impl Broker {
     /// Runs `rabbitmqctl` (<https://www.rabbitmq.com/docs/man/rabbitmqctl.8>) and returns what it prints.
     #[must_use]
     pub fn control(&self, arguments: &[&str]) -> String {
-        let output = environment(Command::new(program("rabbitmqctl")), &self.folder, self.ports)
+        let output = environment(program("rabbitmqctl"), &self.folder, self.ports)
             .arg("--quiet")
             .args(arguments)
             .stdin(Stdio::null())
@@ -253,15 +253,37 @@ fn vhost_name(number: usize) -> String {
     format!("test_{number}")
 }
 
-/// A program of RabbitMQ, the newest one. What Debian has in `PATH` runs as another user, with one folder for all.
-fn program(name: &str) -> PathBuf {
-    let debian = fs::read_dir("/usr/lib/rabbitmq/lib").into_iter().flatten().flatten();
-    let mut folders: Vec<PathBuf> = debian.map(|entry| entry.path().join("sbin")).collect();
-    folders.sort();
+/// Enters a root file system, with this machine's devices, processes and temporary files, and becomes a program there.
+const ENTER: &str = r#"
+root=$1; shift
+for folder in dev proc tmp; do mount --rbind "/$folder" "$root/$folder" || exit; done
+exec chroot "$root" "$@"
+"#;
+
+/// A program of RabbitMQ: that of the root file system `ATTUNE_RABBITMQ_ROOT` (which `tests/rootfs rabbitmq` makes), or else the
+/// newest one of this machine. What Debian has in `PATH` runs as another user, with one folder for all.
+fn program(name: &str) -> Command {
+    if let Some(root) = env::var_os("ATTUNE_RABBITMQ_ROOT").map(PathBuf::from) {
+        let file = debian_folders(&root).pop().expect("there is a RabbitMQ").join(name);
+        let inside = Path::new("/").join(file.strip_prefix(&root).unwrap());
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--", "sh", "-c", ENTER, "sh"]).arg(root).arg(inside);
+        return command;
+    }
     let path = env::var_os("PATH").unwrap_or_default();
-    folders.into_iter().rev().chain(env::split_paths(&path)).map(|folder| folder.join(name)).find(|file| file.is_file()).unwrap_or_else(
+    let folders = debian_folders(Path::new("/")).into_iter().rev().chain(env::split_paths(&path));
+    let file = folders.map(|folder| folder.join(name)).find(|file| file.is_file()).unwrap_or_else(
         || panic!("RabbitMQ's program {name} is missing: apt-get install rabbitmq-server, or use 'nix develop'; './tests/run --without-services' leaves these tests out"),
-    )
+    );
+    Command::new(file)
+}
+
+/// Where Debian keeps the programs, the oldest version first.
+fn debian_folders(root: &Path) -> Vec<PathBuf> {
+    let versions = fs::read_dir(root.join("usr/lib/rabbitmq/lib")).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = versions.map(|entry| entry.path().join("sbin")).collect();
+    folders.sort();
+    folders
 }
 
 /// The user and the vhosts (<https://www.rabbitmq.com/docs/definitions>), and what lets `rabbitmqctl` in.
@@ -324,7 +346,7 @@ fn environment(mut command: Command, folder: &Path, ports: Ports) -> Command {
 
 fn launch(folder: &Path, ports: Ports) -> Child {
     let output = fs::OpenOptions::new().create(true).append(true).open(folder.join("output")).unwrap();
-    environment(Command::new(program("rabbitmq-server")), folder, ports)
+    environment(program("rabbitmq-server"), folder, ports)
         // then the script becomes the broker, and killing it is killing the broker
         .env("RUNNING_UNDER_SYSTEMD", "1")
         .stdin(Stdio::null())
