@@ -130,7 +130,8 @@ impl Suite {
     async fn silent_worker(&self, name: &str) -> WorkerId {
         let id = WorkerId::new();
         self.register(id, name, Duration::ZERO).await;
-        while self.find(id).await.unwrap().status != WorkerStatus::Lost {}
+        // one that is forgotten already was lost before
+        while self.find(id).await.is_some_and(|worker| worker.status != WorkerStatus::Lost) {}
         id
     }
 

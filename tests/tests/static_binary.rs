@@ -17,12 +17,12 @@ use attune_tests::{
 };
 use goblin::elf::{Elf, dynamic::DF_1_PIE, header, program_header::PT_INTERP};
 
-/// Most bytes of the program. It was half of that before it spoke TLS to databases and buckets, checked results against
+/// Most bytes of the program. It was half of that before it spoke TLS to databases, brokers and buckets, checked results against
 /// schemas, masked secrets and answered probes; what grows it further has to be worth it.
-const BUDGET: usize = 15_000_000;
+const BUDGET: usize = 16_500_000;
 
 /// Most bytes of the scratch image's layer.
-const LAYER_BUDGET: usize = 7_000_000;
+const LAYER_BUDGET: usize = 7_700_000;
 
 /// Every built-in runtime.
 const EVERY: &[&str] = &["shell", "python", "node", "ruby", "go", "java", "r", "perl"];

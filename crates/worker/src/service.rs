@@ -168,7 +168,9 @@ impl WorkerService {
         heartbeat: &mut Heartbeat,
     ) -> StopReason {
         let mut turn = tokio::time::interval(TURN_INTERVAL);
-        let mut refresh = tokio::time::interval(self.settings.heartbeat_interval);
+        // a timer needs a time, also where settings were made by hand
+        let mut refresh =
+            tokio::time::interval(self.settings.heartbeat_interval.max(Duration::from_millis(1)));
         let mut cordon = self.running.cordon();
         loop {
             self.health.turned(Loop::Service, STUCK_AFTER);
