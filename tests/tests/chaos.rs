@@ -10,14 +10,14 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use attune_common::{
     model::{ExecutionId, ExecutionStatus},
     store::ExecutionFilter,
 };
-use attune_tests::{binaries, service::Machine};
+use attune_tests::{binaries, seed, service::Machine};
 use fastrand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -29,10 +29,6 @@ const PAUSE: Duration = Duration::from_millis(120);
 
 /// Shell that writes a line at each start, so that every attempt can be counted.
 const START: &str = "echo x >> \"$ATTUNE_ACTION_FOLDER/$ATTUNE_EXEC_ID\"; ";
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
-}
 
 /// An agent that is started again whenever it is killed.
 struct Agents {
@@ -175,12 +171,9 @@ async fn submit_all(machine: &Machine, folder: &Path, count: usize, random: &mut
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_killed_every_execution_ends_once_and_nothing_lives_on() {
-    let seed = number("ATTUNE_CHAOS_SEED").unwrap_or_else(|| {
-        SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970").as_nanos() as u64
-    });
-    let count = number("ATTUNE_CHAOS_EXECUTIONS").unwrap_or(2000) as usize;
-    println!("ATTUNE_CHAOS_SEED={seed} ATTUNE_CHAOS_EXECUTIONS={count}");
-    let mut random = Rng::with_seed(seed);
+    let count = seed::number("ATTUNE_CHAOS_EXECUTIONS").unwrap_or(2000) as usize;
+    println!("ATTUNE_CHAOS_EXECUTIONS={count}");
+    let mut random = seed::random("ATTUNE_CHAOS_SEED");
     let machine = Machine::new().await;
     let starts = tempfile::tempdir().unwrap();
     let many = "max_attempts: 100\nparameter_delivery: env\nparameters: {folder: {type: string}}\n";
