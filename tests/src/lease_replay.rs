@@ -89,6 +89,7 @@ impl<'a> Walk<'a> {
                 version: "1".to_owned(),
                 capabilities: Capabilities::default(),
                 slots: 1,
+                heartbeat_interval: LONG,
             };
             agent.register_worker(worker).await.expect("it registers");
             workers.push(id);
@@ -211,7 +212,7 @@ impl<'a> Walk<'a> {
 
     async fn heartbeat(&self, worker: usize, lease: Duration) -> Vec<usize> {
         let held = self.agent.heartbeat(self.workers[worker], lease).await.expect("it is registered");
-        held.iter().filter_map(|lease| self.place(lease.execution)).collect()
+        held.leases.iter().filter_map(|lease| self.place(lease.execution)).collect()
     }
 
     fn place(&self, id: ExecutionId) -> Option<usize> {

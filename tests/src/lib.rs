@@ -3,7 +3,8 @@
 //! [`binaries`] builds and finds the programs, [`dev`] runs `attune dev` in a folder of its own, [`store_conformance`] is what
 //! every store must do, [`lease_model`] why that is enough and [`lease_replay`] that it is the same, [`service`] runs workers in the test process, [`agent`] in one of their own. [`static_agent`] is the agent that runs anywhere,
 //! [`rootfs`] is where, [`podman`] starts it in containers, [`control_plane`] is what they work for. [`s3`] keeps artifacts,
-//! [`postgres`] starts database servers, [`rabbitmq`] brokers. [`latencies`] reports what benches measure,
+//! [`postgres`] starts database servers, [`rabbitmq`] brokers, [`proxy`] networks that
+//! break, [`processes`] tells what runs. [`latencies`] reports what benches measure,
 //! [`seed`] repeats what was chosen at random.
 
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is how a test fails")]
@@ -19,6 +20,8 @@ pub mod lease_replay;
 pub mod million;
 pub mod podman;
 pub mod postgres;
+pub mod processes;
+pub mod proxy;
 pub mod rabbitmq;
 pub mod rootfs;
 pub mod s3;

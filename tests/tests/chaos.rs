@@ -17,7 +17,12 @@ use attune_common::{
     model::{ExecutionId, ExecutionStatus},
     store::ExecutionFilter,
 };
-use attune_tests::{binaries, seed, service::Machine};
+use attune_tests::{
+    binaries,
+    processes::{description, marked, parents},
+    seed,
+    service::Machine,
+};
 use fastrand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -78,20 +83,6 @@ impl Drop for Agents {
     }
 }
 
-/// Living processes, each with its parent.
-fn parents() -> HashMap<i32, i32> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    entries
-        .filter_map(|entry| {
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-            let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-            let alive = fields.next()? != "Z";
-            alive.then(|| Some((pid, fields.next()?.parse().ok()?))).flatten()
-        })
-        .collect()
-}
-
 fn below(root: i32, parents: &HashMap<i32, i32>) -> Vec<i32> {
     let mut found = Vec::new();
     let mut look = vec![root];
@@ -141,23 +132,6 @@ fn strike(agents: &mut Agents, random: &mut Rng) -> &'static str {
             "action"
         }
     }
-}
-
-/// Processes that carry this variable in their environment.
-fn marked(mark: &str) -> Vec<i32> {
-    let carries = |pid: &i32| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(mark.as_bytes()))
-    };
-    parents().into_keys().filter(carries).collect()
-}
-
-/// A process as a failure shows it.
-fn description(pid: i32) -> String {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap_or_default();
-    let attune: Vec<&str> = environment.split('\0').filter(|one| one.starts_with("ATTUNE_A")).collect();
-    format!("{pid}: {}, {}", stat.trim_end(), attune.join(", "))
 }
 
 async fn submit_all(machine: &Machine, folder: &Path, count: usize, random: &mut Rng) -> Vec<ExecutionId> {

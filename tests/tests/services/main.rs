@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod faults;
 mod harness;
+mod network;
 mod postgres_comeback;
 mod postgres_doorbell;
 mod postgres_fleet;
