@@ -437,6 +437,14 @@ impl Suite {
         let again = self.agent.claim(self.worker().await, execution.id, LONG).await.unwrap().unwrap();
         assert_eq!((again.attempt, again.attempts_left), (2, 0));
         self.agent.finish(fence(&again), ExecutionStatus::Failed, Outcome::default(), vec![]).await.unwrap();
+
+        // nor does it start again what somebody asked to end
+        let cancelled = self.started("suite.thrice-shell", LONG).await;
+        self.store.request_cancel(cancelled.id).await.unwrap();
+        self.agent.release(fence(&cancelled)).await.unwrap();
+        let ended = self.store.execution(cancelled.id).await.unwrap().unwrap();
+        assert_eq!(ended.status, ExecutionStatus::Cancelled);
+        assert!(ended.finished_at.is_some() && ended.outcome.unwrap().error.unwrap().contains("cancelled"));
     }
 
     async fn what_is_said_again_because_the_answer_was_lost_changes_nothing(&self) {

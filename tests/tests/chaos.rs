@@ -10,14 +10,19 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use attune_common::{
     model::{ExecutionId, ExecutionStatus},
     store::ExecutionFilter,
 };
-use attune_tests::{binaries, service::Machine};
+use attune_tests::{
+    binaries,
+    processes::{description, marked, parents},
+    seed,
+    service::Machine,
+};
 use fastrand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -29,10 +34,6 @@ const PAUSE: Duration = Duration::from_millis(120);
 
 /// Shell that writes a line at each start, so that every attempt can be counted.
 const START: &str = "echo x >> \"$ATTUNE_ACTION_FOLDER/$ATTUNE_EXEC_ID\"; ";
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
-}
 
 /// An agent that is started again whenever it is killed.
 struct Agents {
@@ -80,20 +81,6 @@ impl Drop for Agents {
             let _ = child.wait();
         }
     }
-}
-
-/// Living processes, each with its parent.
-fn parents() -> HashMap<i32, i32> {
-    let entries = fs::read_dir("/proc").unwrap().flatten();
-    entries
-        .filter_map(|entry| {
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-            let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-            let alive = fields.next()? != "Z";
-            alive.then(|| Some((pid, fields.next()?.parse().ok()?))).flatten()
-        })
-        .collect()
 }
 
 fn below(root: i32, parents: &HashMap<i32, i32>) -> Vec<i32> {
@@ -147,23 +134,6 @@ fn strike(agents: &mut Agents, random: &mut Rng) -> &'static str {
     }
 }
 
-/// Processes that carry this variable in their environment.
-fn marked(mark: &str) -> Vec<i32> {
-    let carries = |pid: &i32| {
-        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(mark.as_bytes()))
-    };
-    parents().into_keys().filter(carries).collect()
-}
-
-/// A process as a failure shows it.
-fn description(pid: i32) -> String {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap_or_default();
-    let attune: Vec<&str> = environment.split('\0').filter(|one| one.starts_with("ATTUNE_A")).collect();
-    format!("{pid}: {}, {}", stat.trim_end(), attune.join(", "))
-}
-
 async fn submit_all(machine: &Machine, folder: &Path, count: usize, random: &mut Rng) -> Vec<ExecutionId> {
     let mut ids = Vec::with_capacity(count);
     for _ in 0..count {
@@ -175,12 +145,9 @@ async fn submit_all(machine: &Machine, folder: &Path, count: usize, random: &mut
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_killed_every_execution_ends_once_and_nothing_lives_on() {
-    let seed = number("ATTUNE_CHAOS_SEED").unwrap_or_else(|| {
-        SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970").as_nanos() as u64
-    });
-    let count = number("ATTUNE_CHAOS_EXECUTIONS").unwrap_or(2000) as usize;
-    println!("ATTUNE_CHAOS_SEED={seed} ATTUNE_CHAOS_EXECUTIONS={count}");
-    let mut random = Rng::with_seed(seed);
+    let count = seed::number("ATTUNE_CHAOS_EXECUTIONS").unwrap_or(2000) as usize;
+    println!("ATTUNE_CHAOS_EXECUTIONS={count}");
+    let mut random = seed::random("ATTUNE_CHAOS_SEED");
     let machine = Machine::new().await;
     let starts = tempfile::tempdir().unwrap();
     let many = "max_attempts: 100\nparameter_delivery: env\nparameters: {folder: {type: string}}\n";

@@ -100,7 +100,7 @@ pub trait LeaseStore: Send + Sync + 'static {
         outcome: Outcome,
         log: Vec<NewLogChunk>,
     ) -> Result<()>;
-    /// Gives a running execution back to the queue, as if this attempt had not counted.
+    /// Gives a running execution back to the queue, as if this attempt had not counted. One whose end was asked for is cancelled.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when the attempt is no longer current.

@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod faults;
 mod harness;
+mod network;
 mod postgres_comeback;
 mod postgres_doorbell;
 mod postgres_fleet;
 mod postgres_indexes;
+mod postgres_protocol;
 mod postgres_roles;
 mod postgres_store;
 mod postgres_tls;

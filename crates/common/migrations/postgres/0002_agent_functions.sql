@@ -195,13 +195,17 @@ BEGIN
 END
 $$;
 
--- Gives a running execution back, as if the attempt had not counted; false when the fence is stale.
+-- Gives a running execution back, as if the attempt had not counted; one whose end was asked for ends. False when the fence is
+-- stale.
 CREATE FUNCTION attune_agent.release(fenced_execution uuid, fenced_attempt bigint, fenced_worker uuid) RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     WITH released AS (
         UPDATE attune.executions e
-        SET status = 'queued', attempts_left = e.attempts_left + 1, lease_expires_at = NULL
+        SET attempts_left = e.attempts_left + 1, lease_expires_at = NULL,
+            status = CASE WHEN e.cancel_requested THEN 'cancelled' ELSE 'queued' END,
+            finished_at = CASE WHEN e.cancel_requested THEN statement_timestamp() END,
+            outcome = CASE WHEN e.cancel_requested THEN '{"error":"cancelled before it was started again"}'::jsonb ELSE e.outcome END
         WHERE e.id = fenced_execution AND e.attempt = fenced_attempt AND e.worker = fenced_worker AND e.status = 'running'
         RETURNING e.id
     )

@@ -170,7 +170,11 @@ impl LeaseStore for SqliteStore {
 
     async fn release(&self, fence: Fence) -> Result<()> {
         let released = sqlx::query(concat!(
-            "UPDATE executions SET status = 'queued', attempts_left = attempts_left + 1, lease_expires_at = NULL ", fence!()
+            "UPDATE executions SET attempts_left = attempts_left + 1, lease_expires_at = NULL,
+                 status = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END,
+                 finished_at = CASE WHEN cancel_requested THEN ", now!(), " END,
+                 outcome = CASE WHEN cancel_requested THEN '{\"error\":\"cancelled before it was started again\"}' ELSE outcome END ",
+            fence!()
         ))
         .bind(fence.execution.to_string())
         .bind(fence.attempt)

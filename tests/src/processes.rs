@@ -1,0 +1,37 @@
+//! What runs on this machine, as `/proc` tells it.
+
+use std::{collections::HashMap, fs};
+
+/// Living processes, each with its parent.
+#[must_use]
+pub fn parents() -> HashMap<i32, i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+            let alive = fields.next()? != "Z";
+            alive.then(|| Some((pid, fields.next()?.parse().ok()?))).flatten()
+        })
+        .collect()
+}
+
+/// Processes that carry this variable in their environment: its name, and how its value starts.
+#[must_use]
+pub fn marked(mark: &str) -> Vec<i32> {
+    let carries = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(mark.as_bytes()))
+    };
+    parents().into_keys().filter(carries).collect()
+}
+
+/// A process as a failure shows it.
+#[must_use]
+pub fn description(pid: i32) -> String {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let attune: Vec<&str> = environment.split('\0').filter(|one| one.starts_with("ATTUNE_A")).collect();
+    format!("{pid}: {}, {}", stat.trim_end(), attune.join(", "))
+}

@@ -1,0 +1,155 @@
+//! The agents, each with networks of its own to the database and the broker.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Child,
+};
+
+use attune_tests::{agent, dev::wait_for, proxy::Proxy};
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// How many agents there are.
+pub(super) const AGENTS: usize = 6;
+
+/// In the form of the configuration and as a time.
+pub(super) const LEASE: (&str, std::time::Duration) = ("3s", std::time::Duration::from_secs(3));
+
+/// Which of the two services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Service {
+    Database,
+    Broker,
+}
+
+pub(super) struct Agent {
+    name: String,
+    child: Child,
+    /// Starts so far; each has a log of its own.
+    pub(super) starts: usize,
+    database: Proxy,
+    broker: Proxy,
+    urls: [String; 2],
+}
+
+impl Agent {
+    pub(super) fn network(&self, service: Service) -> &Proxy {
+        match service {
+            Service::Database => &self.database,
+            Service::Broker => &self.broker,
+        }
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
+        // it may have ended by itself
+        let _ = kill_process(pid, signal);
+    }
+
+    fn log(&self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}-{}.log", self.name, self.starts))
+    }
+
+    fn start(&mut self, folder: &Path) {
+        self.starts += 1;
+        let log = File::create(self.log(folder)).unwrap();
+        self.child = launch(&self.name, folder, &self.urls, log);
+    }
+}
+
+fn launch(name: &str, folder: &Path, [database, broker]: &[String; 2], log: File) -> Child {
+    agent::agent()
+        .env("ATTUNE_WORKER_RUNTIMES", "shell")
+        .env("ATTUNE__DATABASE__URL", database)
+        .env("ATTUNE__DATABASE__SWEEP_INTERVAL", "1s")
+        .env("ATTUNE__MESSAGE_QUEUE__URL", broker)
+        .env("ATTUNE__WORKER__NAME", name)
+        .env("ATTUNE__WORKER__CACHE_DIR", folder.join("cache"))
+        .env("ATTUNE__WORKER__HEARTBEAT_INTERVAL", "300ms")
+        .env("ATTUNE__WORKER__LEASE", LEASE.0)
+        .env("ATTUNE__WORKER__KILL_GRACE", "500ms")
+        .env("ATTUNE__WORKER__SLOTS", "4")
+        .env("RUST_LOG", "debug")
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .expect("attune-agent can be started")
+}
+
+/// All agents. Dropping it kills them.
+pub(super) struct Fleet {
+    folder: TempDir,
+    pub(super) agents: Vec<Agent>,
+}
+
+impl Fleet {
+    /// Starts the agents. Each URL comes with the address in it, which a proxy takes the place of.
+    pub(super) async fn start(database: (&str, String), broker: (&str, String)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut agents = Vec::new();
+        for index in 0..AGENTS {
+            let proxies = (Proxy::start(database.1.clone()).await, Proxy::start(broker.1.clone()).await);
+            let urls = [
+                database.0.replace(&database.1, &proxies.0.address()),
+                broker.0.replace(&broker.1, &proxies.1.address()),
+            ];
+            let name = format!("agent-{index}");
+            let log = File::create(folder.path().join(format!("{name}-1.log"))).unwrap();
+            let child = launch(&name, folder.path(), &urls, log);
+            agents.push(Agent { name, child, starts: 1, database: proxies.0, broker: proxies.1, urls });
+        }
+        Self { folder, agents }
+    }
+
+    /// Kills one and starts it again.
+    pub(super) fn restart(&mut self, index: usize) {
+        let agent = &mut self.agents[index];
+        let _ = agent.child.kill();
+        let _ = agent.child.wait();
+        agent.start(self.folder.path());
+    }
+
+    /// Starts those again that could not even register, as whoever runs containers does. Any other end is a fault of its own.
+    pub(super) fn revive(&mut self) {
+        for agent in &mut self.agents {
+            if let Some(status) = agent.child.try_wait().unwrap() {
+                let log = fs::read_to_string(agent.log(self.folder.path())).unwrap();
+                let end: Vec<&str> = log.lines().rev().take(20).collect();
+                assert!(!log.contains(" registered"), "{} ended with {status}: {end:#?}", agent.name);
+                agent.start(self.folder.path());
+            }
+        }
+    }
+
+    /// Asks all of them to stop, and waits until they have, in order.
+    pub(super) fn stop(&mut self) {
+        for agent in &self.agents {
+            agent.signal(Signal::TERM);
+        }
+        for agent in &mut self.agents {
+            let mut status = None;
+            wait_for("an agent to stop", || {
+                status = agent.child.try_wait().unwrap();
+                status.is_some()
+            });
+            assert!(status.unwrap().success(), "{} ended with {status:?}", agent.name);
+        }
+    }
+
+    /// Everything that they printed in all of their starts.
+    pub(super) fn printed(&self) -> String {
+        let files = fs::read_dir(self.folder.path()).unwrap().flatten().map(|entry| entry.path());
+        let logs = files.filter(|file| file.extension().is_some_and(|extension| extension == "log"));
+        logs.map(|log| String::from_utf8_lossy(&fs::read(log).unwrap()).into_owned()).collect()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for agent in &mut self.agents {
+            let _ = agent.child.kill();
+            let _ = agent.child.wait();
+        }
+    }
+}
