@@ -1,7 +1,5 @@
 //! The rule "one outcome" on every order of events that a small model has, and the proof that the SQLite store is that model.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use std::sync::Arc;
 
 use attune_common::store::{SqliteStore, Store};
