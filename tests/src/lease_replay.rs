@@ -33,21 +33,23 @@ const INSTANT: Duration = Duration::from_millis(2);
 
 /// Walks at random through the events, with what `choose` chooses from each number of possibilities, at least so many times and
 /// until every kind of step was seen that the model has. What workers do is done through `agent`.
+/// Tells how many walks it were.
 pub async fn replay(
     store: Arc<dyn Store>,
     agent: Arc<dyn Store>,
     walks: usize,
     mut choose: impl FnMut(usize) -> usize,
-) {
+) -> usize {
     push(&*store).await;
     let mut unseen = explore(None).expect("the model keeps its rules").kinds;
-    for walk in 0.. {
+    let mut walk = 0;
+    loop {
         if walk >= walks && unseen.is_empty() {
-            println!("{walk} walks of {STEPS} steps");
-            return;
+            return walk;
         }
         assert!(walk < MOST_WALKS, "these steps of the model were never seen: {unseen:#?}");
         Walk::start(&store, &agent).await.go(&mut choose, &mut unseen).await;
+        walk += 1;
     }
 }
 

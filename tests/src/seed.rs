@@ -14,6 +14,7 @@ pub fn number(variable: &str) -> Option<u64> {
 
 /// Random numbers from the seed in an environment variable, or else from one of its own, which it prints.
 #[must_use]
+#[expect(clippy::print_stdout, reason = "whoever sees a test fail repeats it with this")]
 pub fn random(variable: &str) -> Rng {
     let seed = number(variable).unwrap_or_else(|| {
         SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970").as_nanos() as u64

@@ -32,5 +32,6 @@ async fn the_sqlite_store_does_what_the_model_does() {
     let url = format!("sqlite://{}", folder.path().join("attune.db").display());
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&url).await.unwrap());
     let mut random = seed::random("ATTUNE_LEASES_SEED");
-    replay(store.clone(), store, 50, |count| random.usize(..count)).await;
+    let walks = replay(store.clone(), store, 50, |count| random.usize(..count)).await;
+    println!("{walks} walks");
 }

@@ -9,5 +9,6 @@ async fn it_does_what_the_model_of_leases_does() {
     let database = postgres::shared().database_with_roles().await;
     let (api, agent) = both(&database).await;
     let mut random = seed::random("ATTUNE_LEASES_SEED");
-    replay(api, agent, 50, |count| random.usize(..count)).await;
+    let walks = replay(api, agent, 50, |count| random.usize(..count)).await;
+    println!("{walks} walks");
 }
