@@ -101,7 +101,7 @@ async fn whatever_breaks_every_execution_has_one_outcome() {
     tokio::task::block_in_place(|| fleet.stop());
     println!("stopped after {:?}", start.elapsed());
     nothing_runs(work.folder()).await;
-    work.check().await;
+    println!("{}", work.check().await);
     let printed = fleet.printed();
     println!("{} MB of log", printed.len() / 1_000_000);
     assert!(printed.contains(" registered") && printed.contains("lost the connection"), "the right texts");
@@ -244,7 +244,8 @@ impl Work {
         text.lines().map(|line| line.parse().unwrap()).collect()
     }
 
-    async fn check(&self) {
+    /// Checks every execution, and sums up how they ended.
+    async fn check(&self) -> String {
         let mut statuses: BTreeMap<&str, usize> = BTreeMap::new();
         let mut again = 0;
         for (id, name) in &self.ids {
@@ -255,7 +256,7 @@ impl Work {
             *statuses.entry(last.status.as_str()).or_default() += 1;
             again += usize::from(last.attempt > 1);
         }
-        println!("{statuses:?}, {again} of them started more than once");
+        format!("{statuses:?}, {again} of them started more than once")
     }
 
     /// An attempt starts once and is done once, however often it was interrupted or repeated.
