@@ -1,7 +1,5 @@
 //! The events of [`crate::lease_model`] on a real store: after every step it must hold what the model holds.
 
-#![expect(clippy::print_stdout, reason = "what a test was, for whoever reads its failure")]
-
 use std::{collections::BTreeSet, fmt::Write, sync::Arc, time::Duration};
 
 use attune_common::{

@@ -1,7 +1,5 @@
 //! Randomness that can be repeated.
 
-#![expect(clippy::print_stdout, reason = "what a test was, for whoever reads its failure")]
-
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;

@@ -4,8 +4,6 @@
 //! in one attempt, nothing runs any more, and no password was printed. The seed is printed; `ATTUNE_FAULTS_SEED` replays its
 //! choices (not the timing of kernel, database and broker), `ATTUNE_FAULTS_EXECUTIONS` changes the number.
 
-#![expect(clippy::print_stdout, reason = "what a run was like")]
-
 mod fleet;
 mod strikes;
 
