@@ -19,15 +19,16 @@ def run(script):
 
 
 def measure(runs):
+    # a database tells no one that a result is there: it is looked for as often as by the other side of the benchmark
     # the first one makes the tables of results
-    run.delay("exit 0").get()
+    run.delay("exit 0").get(interval=0.005)
     latencies = []
     for _ in range(runs):
         start = time.time_ns()
-        latencies.append(int(run.delay("date +%s%N").get()) - start)
+        latencies.append(int(run.delay("date +%s%N").get(interval=0.005)) - start)
     start = time.monotonic()
     for result in [run.delay("exit 0") for _ in range(runs)]:
-        result.get()
+        result.get(interval=0.005)
     return {"latencies": latencies, "rate": runs / (time.monotonic() - start)}
 
 
