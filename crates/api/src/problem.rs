@@ -185,26 +185,40 @@ impl IntoResponse for Problem {
     }
 }
 
-/// The problems that every protected operation can answer with, for the OpenAPI document.
-pub(crate) struct CommonProblems;
+/// Names problems that several operations can answer with, for the OpenAPI document.
+macro_rules! documented_problems {
+    ($($(#[$meaning:meta])* $name:ident: $($status:literal => $description:literal),+;)+) => {$(
+        $(#[$meaning])*
+        pub(crate) struct $name;
 
-impl IntoResponses for CommonProblems {
-    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
-        [
-            (400, "a path segment, query parameter or header cannot be understood"),
-            (401, "the bearer token is missing or wrong"),
-            (500, "the server failed; its log tells why"),
-        ]
-        .into_iter()
-        .map(|(status, description)| {
-            let content = ContentBuilder::new()
-                .schema(Some(utoipa::openapi::Ref::from_schema_name(ProblemDocument::name())))
-                .build();
-            let response = ResponseBuilder::new().description(description).content(MEDIA_TYPE, content);
-            (status.to_string(), RefOr::T(response.build()))
-        })
-        .collect()
-    }
+        impl IntoResponses for $name {
+            fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+                [$(($status, $description)),+].into_iter().map(documented).collect()
+            }
+        }
+    )+};
+}
+
+documented_problems! {
+    /// Every protected operation.
+    CommonProblems:
+        400 => "a path segment, query parameter or header cannot be understood",
+        401 => "the bearer token is missing or wrong",
+        500 => "the server failed; its log tells why";
+    /// Whatever is about one execution.
+    NoSuchExecution: 404 => "there is no such execution";
+    /// Whatever is about one attempt of an execution.
+    NoSuchAttempt: 404 => "there is no such execution or attempt";
+    /// Whatever is about the workers of one name.
+    NoSuchWorker: 404 => "there is no such worker";
+}
+
+fn documented((status, description): (u16, &str)) -> (String, RefOr<utoipa::openapi::Response>) {
+    let content = ContentBuilder::new()
+        .schema(Some(utoipa::openapi::Ref::from_schema_name(ProblemDocument::name())))
+        .build();
+    let response = ResponseBuilder::new().description(description).content(MEDIA_TYPE, content);
+    (status.to_string(), RefOr::T(response.build()))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::executions;
 use crate::{
     extract::{Segment, Segments},
-    problem::{CommonProblems, Kind, Problem, ProblemDocument},
+    problem::{CommonProblems, Kind, NoSuchExecution, Problem, ProblemDocument},
     state::ApiState,
     views::ArtifactList,
 };
@@ -34,12 +34,7 @@ pub(super) fn router() -> OpenApiRouter<ApiState> {
     params(("id" = String, Path, description = "id of the execution", format = Uuid)),
     responses(
         (status = 200, description = "the files", body = ArtifactList),
-        (
-            status = 404,
-            description = "there is no such execution",
-            body = ProblemDocument,
-            content_type = "application/problem+json"
-        ),
+        NoSuchExecution,
         CommonProblems,
     ),
     security(("bearer" = [])),

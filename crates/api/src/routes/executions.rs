@@ -19,7 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{actions, list_limit};
 use crate::{
     extract::{JsonBody, QueryOf, Segment, whole_number},
-    problem::{CommonProblems, Kind, Problem, ProblemDocument},
+    problem::{CommonProblems, Kind, NoSuchExecution, Problem, ProblemDocument},
     state::ApiState,
     views::{ExecutionList, ExecutionSummary, ExecutionView, SubmitExecution},
 };
@@ -175,12 +175,7 @@ async fn list_executions(
     params(("id" = String, Path, description = "id of the execution", format = Uuid)),
     responses(
         (status = 200, description = "the execution", body = ExecutionView),
-        (
-            status = 404,
-            description = "there is no such execution",
-            body = ProblemDocument,
-            content_type = "application/problem+json"
-        ),
+        NoSuchExecution,
         CommonProblems,
     ),
     security(("bearer" = [])),
@@ -203,12 +198,7 @@ async fn get_execution(
     params(("id" = String, Path, description = "id of the execution", format = Uuid)),
     responses(
         (status = 200, description = "the execution as it is now", body = ExecutionView),
-        (
-            status = 404,
-            description = "there is no such execution",
-            body = ProblemDocument,
-            content_type = "application/problem+json"
-        ),
+        NoSuchExecution,
         CommonProblems,
     ),
     security(("bearer" = [])),

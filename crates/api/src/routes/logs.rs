@@ -10,7 +10,7 @@ use super::executions;
 use crate::{
     events::{self, Position},
     extract::{QueryOf, Segment, whole_number},
-    problem::{CommonProblems, Kind, Problem, ProblemDocument},
+    problem::{CommonProblems, Kind, NoSuchAttempt, Problem},
     state::ApiState,
     views::LogPage,
 };
@@ -50,12 +50,7 @@ struct PageQuery {
     params(("id" = String, Path, description = "id of the execution", format = Uuid), PageQuery),
     responses(
         (status = 200, description = "a part of the log", body = LogPage),
-        (
-            status = 404,
-            description = "there is no such execution or attempt",
-            body = ProblemDocument,
-            content_type = "application/problem+json"
-        ),
+        NoSuchAttempt,
         CommonProblems,
     ),
     security(("bearer" = [])),
@@ -117,12 +112,7 @@ struct FollowQuery {
     ),
     responses(
         (status = 200, description = "the events", body = String, content_type = "text/event-stream"),
-        (
-            status = 404,
-            description = "there is no such execution or attempt",
-            body = ProblemDocument,
-            content_type = "application/problem+json"
-        ),
+        NoSuchAttempt,
         CommonProblems,
     ),
     security(("bearer" = [])),

@@ -6,7 +6,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     extract::{JsonBody, Segment},
-    problem::{CommonProblems, Kind, Problem, ProblemDocument},
+    problem::{CommonProblems, Kind, NoSuchWorker, Problem, ProblemDocument},
     state::ApiState,
     views::{CordonWorker, WorkerList, WorkerView},
 };
@@ -45,12 +45,7 @@ async fn list_workers(State(state): State<ApiState>) -> Result<Json<WorkerList>,
     request_body = CordonWorker,
     responses(
         (status = 200, description = "the workers of this name", body = WorkerList),
-        (
-            status = 404,
-            description = "there is no such worker",
-            body = ProblemDocument,
-            content_type = "application/problem+json"
-        ),
+        NoSuchWorker,
         (
             status = 413,
             description = "the body is too large",
@@ -95,12 +90,7 @@ async fn cordon_worker(
     params(("name" = String, Path, description = "name of the workers")),
     responses(
         (status = 200, description = "the workers of this name", body = WorkerList),
-        (
-            status = 404,
-            description = "there is no such worker",
-            body = ProblemDocument,
-            content_type = "application/problem+json"
-        ),
+        NoSuchWorker,
         CommonProblems,
     ),
     security(("bearer" = [])),
