@@ -4,8 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use attune_common::{
     artifact_store::ArtifactStore,
-    doorbell::{Doorbell, Ring},
-    reaper,
+    doorbell::{self, Doorbell, Ring},
     store::Store,
 };
 use secrecy::SecretString;
@@ -51,6 +50,6 @@ impl ApiState {
 
     /// Rings the doorbell.
     pub(crate) async fn ring(&self, ring: &Ring) {
-        reaper::ring(&*self.doorbell, ring).await;
+        doorbell::ring(&*self.doorbell, ring).await;
     }
 }

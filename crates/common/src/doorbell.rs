@@ -74,6 +74,13 @@ pub trait Doorbell: Send + Sync + 'static {
     async fn listen(&self) -> Result<Box<dyn Listener>, DoorbellError>;
 }
 
+/// Rings a doorbell. One that is broken only costs time, since workers also look by themselves.
+pub async fn ring(doorbell: &dyn Doorbell, ring: &Ring) {
+    if let Err(error) = doorbell.ring(ring).await {
+        tracing::warn!(%error, "cannot ring the doorbell; workers will find the work at their next look");
+    }
+}
+
 /// A worker's ear.
 #[async_trait]
 pub trait Listener: Send {

@@ -12,6 +12,7 @@ pub mod model;
 pub mod pack;
 pub mod reaper;
 pub mod requirement;
+pub mod stagger;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

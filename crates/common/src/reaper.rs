@@ -6,7 +6,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use crate::{
-    doorbell::{Doorbell, Ring},
+    doorbell::{self, Doorbell, Ring},
     model::ExecutionStatus,
     store::Store,
 };
@@ -31,14 +31,8 @@ async fn reap(store: &dyn Store, doorbell: &dyn Doorbell) {
     for one in reaped {
         tracing::warn!(execution = %one.execution, status = %one.status, "the lease expired: its worker is silent");
         if one.status == ExecutionStatus::Queued {
-            ring(doorbell, &Ring::Queued { execution: one.execution, requirement: one.requirement }).await;
+            let ring = Ring::Queued { execution: one.execution, requirement: one.requirement };
+            doorbell::ring(doorbell, &ring).await;
         }
-    }
-}
-
-/// Rings a doorbell. One that is broken only costs time, since workers also look by themselves.
-pub async fn ring(doorbell: &dyn Doorbell, ring: &Ring) {
-    if let Err(error) = doorbell.ring(ring).await {
-        tracing::warn!(%error, "cannot ring the doorbell; workers will find the work at their next look");
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, anyhow};
 use attune_common::{
     artifact_store::ArtifactStore,
-    doorbell::{Doorbell, Ring},
+    doorbell::{self, Doorbell, Ring},
     model::{Execution, ExecutionStatus, Outcome, StopSignal, WorkerId, runtime},
     store::{Fence, NewLogChunk, Store, StoreError},
 };
@@ -331,10 +331,7 @@ impl Executor {
                 tracing::info!(execution = %fence.execution, "given back to the queue");
                 let ring =
                     Ring::Queued { execution: execution.id, requirement: execution.requirement.clone() };
-                if let Err(error) = self.doorbell.ring(&ring).await {
-                    // it is queued all the same, and found by those who look by themselves
-                    tracing::warn!(execution = %fence.execution, %error, "cannot ring for what was given back");
-                }
+                doorbell::ring(&*self.doorbell, &ring).await;
             }
             Err(StoreError::Fenced) => {
                 self.metrics.lease_lost();

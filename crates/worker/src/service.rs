@@ -231,11 +231,7 @@ impl WorkerService {
         let asked = Instant::now();
         match self.store.claim(self.id, offer.execution(), self.settings.lease).await {
             Ok(claimed) => {
-                self.health.metrics().claim_answered(asked.elapsed(), claimed.as_ref());
-                if let Some(execution) = claimed {
-                    self.progress.claim();
-                    self.start(execution);
-                }
+                self.start_if_claimed(asked, claimed);
                 // before the answer, after which the next one is offered
                 listening.accept(self.may_claim(stop));
                 offer.answer(Answer::Decided);
@@ -279,13 +275,10 @@ impl WorkerService {
             let asked = Instant::now();
             match self.store.claim_next(self.id, &requirements, self.settings.lease).await {
                 Ok(claimed) => {
-                    self.health.metrics().claim_answered(asked.elapsed(), claimed.as_ref());
-                    let Some(execution) = claimed else {
+                    if !self.start_if_claimed(asked, claimed) {
                         self.progress.looked();
                         break;
-                    };
-                    self.progress.claim();
-                    self.start(execution);
+                    }
                 }
                 Err(error) => {
                     self.claim_failed();
@@ -319,6 +312,15 @@ impl WorkerService {
     fn claim_failed(&mut self) {
         self.health.metrics().store_failed(Operation::Claim);
         self.progress.restart_idleness();
+    }
+
+    /// Starts what the store gave, and tells whether it gave something.
+    fn start_if_claimed(&mut self, asked: Instant, claimed: Option<Execution>) -> bool {
+        self.health.metrics().claim_answered(asked.elapsed(), claimed.as_ref());
+        let Some(execution) = claimed else { return false };
+        self.progress.claim();
+        self.start(execution);
+        true
     }
 
     fn start(&mut self, execution: Execution) {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::{DoorbellError, Listener, Offer, Ring, Wake};
+use crate::stagger::stagger;
 
 /// A listener that looks by itself every `sweep_interval`. Its task is what `hear` makes: it hears until the connection is
 /// lost, and returns why it is.
@@ -32,7 +33,7 @@ where
         told.end(DoorbellError(format!("lost the connection that listens: {reason}")));
     });
     // agents that were started together must not look together for ever
-    let first = Instant::now() + sweep_interval.mul_f64(0.5 + fastrand::f64() / 2.0);
+    let first = Instant::now() + stagger(sweep_interval);
     let mut sweep = tokio::time::interval_at(first, sweep_interval);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     Box::new(TaskListener { heard, sweep, _task: task })
@@ -41,10 +42,15 @@ where
 /// What was heard and not yet told: any number of rings is one reason to look. The end is told last, and once.
 #[derive(Debug, Default)]
 pub(super) struct Heard {
-    wake: Mutex<Option<Wake>>,
-    offers: Mutex<VecDeque<Offer>>,
-    end: Mutex<Option<DoorbellError>>,
+    pending: Mutex<Pending>,
     changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    wake: Option<Wake>,
+    offers: VecDeque<Offer>,
+    end: Option<DoorbellError>,
 }
 
 impl Heard {
@@ -54,8 +60,8 @@ impl Heard {
     }
 
     pub(super) fn add_wake(&self, new: Wake) {
-        let mut wake = self.wake.lock().unwrap_or_else(PoisonError::into_inner);
-        *wake = Some(match wake.take() {
+        let mut pending = self.pending();
+        pending.wake = Some(match pending.wake.take() {
             Some(before) if before != new => Wake::Sweep,
             _ => new,
         });
@@ -64,25 +70,32 @@ impl Heard {
 
     /// Takes down an offer.
     pub(super) fn offer(&self, offer: Offer) {
-        self.offers.lock().unwrap_or_else(PoisonError::into_inner).push_back(offer);
+        self.pending().offers.push_back(offer);
         self.changed.notify_one();
     }
 
     fn end(&self, reason: DoorbellError) {
+        let mut pending = self.pending();
         // nobody could be told the answers any more
-        self.offers.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        pending.offers.clear();
+        pending.end = Some(reason);
         self.changed.notify_one();
     }
 
     fn take(&self) -> Option<Result<Wake, DoorbellError>> {
-        if let Some(wake) = self.wake.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let mut pending = self.pending();
+        if let Some(wake) = pending.wake.take() {
             return Some(Ok(wake));
         }
-        if let Some(offer) = self.offers.lock().unwrap_or_else(PoisonError::into_inner).pop_front() {
+        if let Some(offer) = pending.offers.pop_front() {
             return Some(Ok(Wake::Offered(offer)));
         }
-        self.end.lock().unwrap_or_else(PoisonError::into_inner).take().map(Err)
+        pending.end.take().map(Err)
+    }
+
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        // nothing panics while it is held
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

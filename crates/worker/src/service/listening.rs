@@ -5,6 +5,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use attune_common::{
     doorbell::{Doorbell, DoorbellError, Listener, Wake},
     requirement::Requirement,
+    stagger::stagger,
 };
 
 use crate::health::{Condition, Health};
@@ -82,7 +83,7 @@ impl Listening {
 fn listen(doorbell: Arc<dyn Doorbell>, pause: Duration) -> Trying {
     Box::pin(async move {
         // drawn, so that not every worker comes at once when a server is back
-        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        tokio::time::sleep(stagger(pause)).await;
         doorbell.listen().await
     })
 }

@@ -23,7 +23,10 @@ use super::{
     broker::{Broker, PATIENCE, told},
     topology::{self, CONTROL, EXECUTIONS},
 };
-use crate::doorbell::{DoorbellError, Ring};
+use crate::{
+    doorbell::{DoorbellError, Ring},
+    stagger::stagger,
+};
 
 /// Shortest and longest pause before a connection is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
@@ -98,7 +101,7 @@ impl Ringing {
             Err(reason) => {
                 let pause = state.failure.as_ref().map_or(PAUSES.0, |last| (last.pause * 2).min(PAUSES.1));
                 // drawn, so that not everybody comes at once when the broker is back
-                let next_try = Instant::now() + pause.mul_f64(0.5 + fastrand::f64() / 2.0);
+                let next_try = Instant::now() + stagger(pause);
                 state.failure = Some(Failure { reason: reason.clone(), pause, next_try });
                 Err(reason)
             }

@@ -215,8 +215,10 @@ impl Subscription {
                 }
                 self.accepting = wanted;
             }
-            Order::Answer(acker, Answer::Decided) => acker.ack(BasicAckOptions::default()).await.map(drop)?,
-            Order::Answer(acker, Answer::GivenBack) => give_back(&acker).await?,
+            Order::Answer(acker, Answer::Decided) => {
+                return acker.ack(BasicAckOptions::default()).await.map(drop);
+            }
+            Order::Answer(acker, Answer::GivenBack) => return give_back(&acker).await,
         }
         if self.accepting {
             self.let_go_at = None;
