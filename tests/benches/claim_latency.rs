@@ -5,13 +5,15 @@
 use std::time::{Duration, Instant};
 
 use attune_common::{
-    model::{Capabilities, Parameters, WorkerId, WorkerKind},
+    model::{Parameters, WorkerId},
     requirement::Requirement,
-    store::{self, Client, NewExecution, NewPack, NewWorker, Store},
+    store::{self, Client, NewExecution, Store},
 };
 use attune_tests::{
+    latencies::percentile,
     million::{self, Fill},
     postgres::{self, execute},
+    seeding::{new_worker, push_action},
 };
 use serde_json::{Value, json};
 
@@ -52,17 +54,15 @@ fn requirements() -> Vec<Requirement> {
     (1..=50).map(|number| format!("shell; number={number}").parse().expect("a requirement")).collect()
 }
 
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
-    sorted[(sorted.len() - 1) * percent / 100].as_secs_f64() * 1000.0
-}
-
 #[tokio::main]
 async fn main() {
     let database = postgres::shared().database().await;
     let client = Client { name: "attune-bench", max_connections: 3 };
     let store = store::open(&database.url("owner").into(), &client).await.expect("a store").store();
     let bench = Bench { store, worker: WorkerId::new() };
-    prepare(&bench).await;
+    push_action(&*bench.store, "mine.work", 3).await;
+    let worker = new_worker(bench.worker, "worker", Duration::from_mins(10));
+    bench.store.register_worker(worker).await.expect("it is registered");
     let (fifty, mut fifty_and_shell) = (requirements(), requirements());
     fifty_and_shell.push("shell".parse().expect("a requirement"));
     let nothing = async || {};
@@ -99,32 +99,4 @@ async fn main() {
             "ratio": {"p50": ratio(50), "p95": ratio(95), "p99": ratio(99)},
         })
     );
-}
-
-async fn prepare(bench: &Bench) {
-    let action = serde_json::from_value(json!({
-        "ref": "mine.work", "label": "", "description": "", "enabled": true, "runner_type": "shell", "entry_point": "work.sh",
-        "parameters": {}, "parameter_delivery": "stdin", "parameter_format": "json", "output_format": "text", "max_attempts": 3,
-    }))
-    .expect("an action");
-    let pack = NewPack {
-        r#ref: "mine".to_owned(),
-        version: "1".to_owned(),
-        label: String::new(),
-        description: String::new(),
-        digest: "digest".to_owned(),
-        archive: Vec::new(),
-        actions: vec![action],
-    };
-    bench.store.push_pack(pack).await.expect("it is stored");
-    let worker = NewWorker {
-        id: bench.worker,
-        name: "worker".to_owned(),
-        kind: WorkerKind::Agent,
-        version: "1".to_owned(),
-        capabilities: Capabilities::default(),
-        slots: 1,
-        heartbeat_interval: Duration::from_mins(10),
-    };
-    bench.store.register_worker(worker).await.expect("it is registered");
 }

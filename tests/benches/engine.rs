@@ -7,11 +7,11 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use attune_tests::{binaries, latencies::Comparison, service::Machine};
+use attune_tests::{agent::shell_agent, latencies::Comparison, processes::Killed, service::Machine};
 use serde_json::json;
 
 const RUNS: usize = 200;
@@ -59,15 +59,7 @@ async fn throughput(machine: &Machine) {
         bare();
     }
     let loop_rate = BATCH as f64 / start.elapsed().as_secs_f64();
-    let start = Instant::now();
-    let mut ids = Vec::with_capacity(BATCH);
-    for _ in 0..BATCH {
-        ids.push(machine.submit("nothing", json!({})).await);
-    }
-    for id in ids {
-        machine.ended(id).await;
-    }
-    let rate = BATCH as f64 / start.elapsed().as_secs_f64();
+    let rate = BATCH as f64 / machine.run_all("nothing", BATCH).await.as_secs_f64();
     println!(
         "\n{BATCH} executions: {rate:.0} per second, a spawn loop {loop_rate:.0}: {:.2}",
         rate / loop_rate
@@ -76,15 +68,6 @@ async fn throughput(machine: &Machine) {
         "{}",
         json!({"benchmark": "throughput", "unit": "1/s", "spawn_loop": loop_rate, "attune": rate, "ratio": rate / loop_rate})
     );
-}
-
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// A line of `/proc/<pid>/status`, in bytes.
@@ -115,16 +98,7 @@ async fn output(machine: &Machine) -> io::Result<()> {
     let folder = tempfile::tempdir()?;
     let log = File::create(folder.path().join("log"))?;
     let agent = Killed(
-        Command::new(binaries::path("attune-agent"))
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("ATTUNE_WORKER_RUNTIMES", "shell")
-            .env("ATTUNE__DATABASE__URL", machine.url())
-            .env("ATTUNE__WORKER__CACHE_DIR", folder.path().join("cache"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()?,
+        shell_agent(&folder.path().join("cache"), log).env("ATTUNE__DATABASE__URL", machine.url()).spawn()?,
     );
     let first = machine.submit("nothing", json!({})).await;
     machine.ended(first).await;

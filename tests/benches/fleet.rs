@@ -8,7 +8,7 @@
 use std::{
     fs,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -19,9 +19,11 @@ use attune_common::{
     store::{self, Client, Store},
 };
 use attune_tests::{
+    agent::shell_agent,
     binaries,
     latencies::Comparison,
     postgres::{Database, Server, execute},
+    processes::Killed,
     rabbitmq::{Broker, Vhost},
     service::Machine,
 };
@@ -50,33 +52,16 @@ fn since(start: u128, printed: &str) -> Duration {
     Duration::from_nanos((printed.trim().parse::<u128>().unwrap() - start) as u64)
 }
 
-/// A process that is killed when it is dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn agent(folder: &Path, database: &Database<'_>, broker: &Vhost<'_>, name: &str, slots: usize) -> Running {
+fn agent(folder: &Path, database: &Database<'_>, broker: &Vhost<'_>, name: &str, slots: usize) -> Killed {
     let log = fs::File::create(folder.join(format!("{name}.log"))).unwrap();
-    let child = Command::new(binaries::path("attune-agent"))
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("ATTUNE_WORKER_RUNTIMES", "shell")
+    let child = shell_agent(&folder.join("cache"), log)
         .env("ATTUNE_WORKER_NAME", name)
         .env("ATTUNE__DATABASE__URL", database.url("attune_agent"))
         .env("ATTUNE__MESSAGE_QUEUE__URL", broker.url())
-        .env("ATTUNE__WORKER__CACHE_DIR", folder.join("cache"))
         .env("ATTUNE__WORKER__SLOTS", slots.to_string())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
         .spawn()
         .unwrap();
-    Running(child)
+    Killed(child)
 }
 
 fn celery(database: &Database<'_>, broker: &Vhost<'_>, arguments: &[&str]) -> Command {
@@ -127,18 +112,6 @@ async fn latency(machine: &Machine, celery: &Value) {
     }
 }
 
-async fn throughput(machine: &Machine) -> f64 {
-    let start = Instant::now();
-    let mut ids = Vec::with_capacity(BATCH);
-    for _ in 0..BATCH {
-        ids.push(machine.submit("nothing", json!({})).await);
-    }
-    for id in ids {
-        machine.ended(id).await;
-    }
-    BATCH as f64 / start.elapsed().as_secs_f64()
-}
-
 /// Processor time that a process has used.
 fn processor_time(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -163,7 +136,7 @@ async fn idle(
     store: &dyn Store,
 ) {
     let count = std::env::var("ATTUNE_BENCH_IDLE_AGENTS").map_or(300, |text| text.parse().unwrap());
-    let agents: Vec<Running> =
+    let agents: Vec<Killed> =
         (0..count).map(|number| agent(folder, database, broker, &format!("idle-{number}"), 1)).collect();
     let registered = async {
         while store.workers().await.unwrap().len() < count {
@@ -232,7 +205,7 @@ async fn main() {
         if slots == 1 {
             latency(&machine, &peer).await;
         }
-        let rate = throughput(&machine).await;
+        let rate = BATCH as f64 / machine.run_all("nothing", BATCH).await.as_secs_f64();
         drop(agent);
         let celery = peer["rate"].as_f64().unwrap();
         table.push(format!("{slots:>6}{rate:>10.0}{celery:>10.0}{spawn_loop:>12.0}{:>10.2}", rate / celery));

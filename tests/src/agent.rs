@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{Read, Write},
     net::TcpStream,
+    path::Path,
     process::{Child, Command, ExitStatus, Output, Stdio},
     time::Duration,
 };
@@ -47,19 +48,15 @@ impl Agent {
     pub fn start(machine: &Machine, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = File::create(folder.path().join("agent.log")).unwrap();
-        let child = agent()
+        let child = shell_agent(&folder.path().join("cache"), log)
             .args(arguments)
-            .env("ATTUNE_WORKER_RUNTIMES", "shell")
             .env("ATTUNE__DATABASE__URL", machine.url())
             .env("ATTUNE__DATABASE__POLL_INTERVAL", "50ms")
-            .env("ATTUNE__WORKER__CACHE_DIR", folder.path().join("cache"))
             .env("ATTUNE__WORKER__HEALTH_ADDR", "127.0.0.1:0")
             .env("ATTUNE__WORKER__HEARTBEAT_INTERVAL", "100ms")
             .env("ATTUNE__WORKER__KILL_GRACE", "500ms")
             .env("ATTUNE__WORKER__SLOTS", "2")
             .envs(environment.iter().copied())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
             .spawn()
             .expect("attune-agent can be started");
         let mut agent = Self { folder, child, address: String::new() };
@@ -156,6 +153,18 @@ pub fn healthcheck(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = agent();
     command.arg("healthcheck").args(arguments).envs(environment.iter().copied());
     command.output().expect("attune-agent can be started")
+}
+
+/// The agent with a shell and this cache, whose log goes to a file.
+#[must_use]
+pub fn shell_agent(cache: &Path, log: File) -> Command {
+    let mut command = agent();
+    command
+        .env("ATTUNE_WORKER_RUNTIMES", "shell")
+        .env("ATTUNE__WORKER__CACHE_DIR", cache)
+        .stdout(log.try_clone().unwrap())
+        .stderr(log);
+    command
 }
 
 /// The agent with nothing of the tester's own settings.

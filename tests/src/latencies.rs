@@ -20,7 +20,8 @@ pub struct Comparison<'a> {
 const PERCENTS: [usize; 3] = [50, 95, 99];
 
 /// A percentile of times in order, in milliseconds.
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+#[must_use]
+pub fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     sorted[(sorted.len() - 1) * percent / 100].as_secs_f64() * 1000.0
 }
 

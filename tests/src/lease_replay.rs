@@ -3,16 +3,17 @@
 use std::{collections::BTreeSet, fmt::Write, sync::Arc, time::Duration};
 
 use attune_common::{
-    model::{
-        Action, Capabilities, Execution, ExecutionId, ExecutionStatus, Outcome, Parameters, WorkerId,
-        WorkerKind,
-    },
+    model::{Execution, ExecutionId, ExecutionStatus, Outcome, Parameters, WorkerId},
     requirement::Requirement,
-    store::{self, NewExecution, NewPack, NewWorker, Store, StoreError},
+    store::{self, NewExecution, Store, StoreError},
 };
+
 use serde_json::json;
 
-use crate::lease_model::{self, Ending, Event, Fence, MAX_ATTEMPTS, Row, WORKERS, explore, requests};
+use crate::{
+    lease_model::{self, Ending, Event, Fence, MAX_ATTEMPTS, Row, WORKERS, explore, requests},
+    seeding::{new_worker, push_action},
+};
 
 /// Executions of a walk: what is done to one leaves the others alone, except what is done to all.
 const EXECUTIONS: usize = 2;
@@ -38,7 +39,7 @@ pub async fn replay(
     walks: usize,
     mut choose: impl FnMut(usize) -> usize,
 ) -> usize {
-    push(&*store).await;
+    push_action(&*store, "model.twice", MAX_ATTEMPTS.unsigned_abs().into()).await;
     let mut unseen = explore(None).expect("the model keeps its rules").kinds;
     let mut walk = 0;
     loop {
@@ -49,25 +50,6 @@ pub async fn replay(
         Walk::start(&store, &agent).await.go(&mut choose, &mut unseen).await;
         walk += 1;
     }
-}
-
-async fn push(store: &dyn Store) {
-    let action: Action = serde_json::from_value(json!({
-        "ref": "model.twice", "label": "", "description": "", "enabled": true, "runner_type": "shell",
-        "entry_point": "run.sh", "parameters": {}, "parameter_delivery": "stdin", "parameter_format": "json",
-        "output_format": "text", "max_attempts": MAX_ATTEMPTS,
-    }))
-    .expect("an action");
-    let pack = NewPack {
-        r#ref: "model".to_owned(),
-        version: "1".to_owned(),
-        label: String::new(),
-        description: String::new(),
-        digest: "digest".to_owned(),
-        archive: Vec::new(),
-        actions: vec![action],
-    };
-    store.push_pack(pack).await.expect("it is stored");
 }
 
 struct Walk<'a> {
@@ -84,15 +66,7 @@ impl<'a> Walk<'a> {
         let (mut workers, mut executions) = (Vec::new(), Vec::new());
         for _ in 0..WORKERS {
             let id = WorkerId::new();
-            let worker = NewWorker {
-                id,
-                name: format!("worker-{id}"),
-                kind: WorkerKind::Agent,
-                version: "1".to_owned(),
-                capabilities: Capabilities::default(),
-                slots: 1,
-                heartbeat_interval: LONG,
-            };
+            let worker = new_worker(id, &format!("worker-{id}"), LONG);
             agent.register_worker(worker).await.expect("it registers");
             workers.push(id);
         }

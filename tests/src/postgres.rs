@@ -8,7 +8,7 @@ use std::{
     net::TcpListener,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::LazyLock,
 };
 
@@ -17,7 +17,12 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::{binaries, certificates::Certificates, dev::wait_for};
+use crate::{
+    binaries,
+    certificates::Certificates,
+    dev::wait_for,
+    private_server::{self, Watcher},
+};
 
 /// PostgreSQL refuses to run as root: then its processes are nobody's, who is on every system.
 const NOBODY: u32 = 65534;
@@ -56,9 +61,7 @@ pub struct Server {
     port: u16,
     superuser_password: String,
     child: Child,
-    watcher: Child,
-    /// As long as it is open, the watcher waits.
-    alive: Option<ChildStdin>,
+    watcher: Watcher,
 }
 
 impl Server {
@@ -72,20 +75,12 @@ impl Server {
         let certificates = Certificates::make(&folder);
         configure_tls(&folder, &certificates);
         give_away(&folder);
-        let mut watcher = unprivileged("sh")
-            .args(["-c", WATCHER, "watcher"])
-            .arg(&folder)
-            // what a terminal tells the tests is not for it
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("there is a shell");
+        let watcher = Watcher::start(unprivileged("sh"), WATCHER, &folder);
         let port = free_port();
         let mut server = Self {
             port,
             superuser_password: fs::read_to_string(template.join("password")).unwrap(),
             child: launch(&folder, port),
-            alive: watcher.stdin.take(),
             watcher,
             certificates,
             folder,
@@ -101,23 +96,28 @@ impl Server {
     }
 
     fn is_up(&mut self) -> bool {
-        let mut up = false;
-        wait_for("PostgreSQL to start", || {
-            up = self.log().contains("database system is ready to accept connections");
-            up || self.child.try_wait().unwrap().is_some()
-        });
-        up
+        let log = self.log_file();
+        private_server::is_up(
+            "PostgreSQL",
+            &mut self.child,
+            &log,
+            "database system is ready to accept connections",
+        )
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.join("log")
     }
 
     fn launch_again(&mut self) {
-        let _ = fs::remove_file(self.folder.join("log"));
+        let _ = fs::remove_file(self.log_file());
         self.child = launch(&self.folder, self.port);
     }
 
     /// Everything that the server wrote since it was last started.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+        fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
     /// Where everything of the server is.
@@ -204,9 +204,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // the watcher does the rest
-        drop(self.alive.take());
-        let _ = self.watcher.wait();
+        self.watcher.clean_up();
         let _ = self.child.wait();
     }
 }

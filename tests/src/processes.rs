@@ -1,6 +1,17 @@
 //! What runs on this machine, as `/proc` tells it.
 
-use std::{collections::HashMap, fs};
+use std::{collections::HashMap, fs, process::Child};
+
+/// A process that is killed when it is dropped.
+#[derive(Debug)]
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
 
 /// Living processes, each with its parent.
 #[must_use]

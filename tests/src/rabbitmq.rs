@@ -7,7 +7,7 @@ use std::{
     env, fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::{Child, ChildStdin, Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::{
         LazyLock,
         atomic::{AtomicUsize, Ordering},
@@ -21,8 +21,9 @@ use uuid::Uuid;
 
 use crate::{
     certificates::Certificates,
-    dev::{shown, wait_for},
+    dev::shown,
     postgres::free_port,
+    private_server::{self, Watcher},
 };
 
 /// Who uses the vhosts.
@@ -69,9 +70,7 @@ pub struct Broker {
     ports: Ports,
     taken_vhosts: AtomicUsize,
     child: Child,
-    watcher: Child,
-    /// As long as it is open, the watcher waits.
-    alive: Option<ChildStdin>,
+    watcher: Watcher,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,20 +95,12 @@ impl Broker {
         fs::create_dir(&folder).unwrap();
         let certificates = Certificates::make(&folder);
         write_definitions(&folder);
-        let mut watcher = Command::new("sh")
-            .args(["-c", WATCHER, "watcher"])
-            .arg(&folder)
-            // what a terminal tells the tests is not for it
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("there is a shell");
+        let watcher = Watcher::start(Command::new("sh"), WATCHER, &folder);
         let ports = Ports::free();
         configure(&folder, ports, &certificates);
         let mut broker = Self {
             child: launch(&folder, ports),
             taken_vhosts: AtomicUsize::new(0),
-            alive: watcher.stdin.take(),
             watcher,
             certificates,
             ports,
@@ -127,23 +118,23 @@ impl Broker {
     }
 
     fn is_up(&mut self) -> bool {
-        let mut up = false;
-        wait_for("RabbitMQ to start", || {
-            up = self.log().contains("Server startup complete");
-            up || self.child.try_wait().unwrap().is_some()
-        });
-        up
+        let log = self.log_file();
+        private_server::is_up("RabbitMQ", &mut self.child, &log, "Server startup complete")
+    }
+
+    fn log_file(&self) -> PathBuf {
+        self.folder.join("output")
     }
 
     fn launch_again(&mut self) {
-        let _ = fs::remove_file(self.folder.join("output"));
+        let _ = fs::remove_file(self.log_file());
         self.child = launch(&self.folder, self.ports);
     }
 
     /// Everything that the broker wrote since it was last started.
     #[must_use]
     pub fn log(&self) -> String {
-        fs::read_to_string(self.folder.join("output")).unwrap_or_default()
+        fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
     /// Where everything of the broker is.
@@ -219,9 +210,7 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        // the watcher does the rest
-        drop(self.alive.take());
-        let _ = self.watcher.wait();
+        self.watcher.clean_up();
         let _ = self.child.wait();
     }
 }

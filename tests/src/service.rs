@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use attune_common::{
@@ -194,6 +194,19 @@ impl Machine {
     /// Waits until an execution has ended.
     pub async fn ended(&self, id: ExecutionId) -> Execution {
         self.wait(id, "its end", |execution| execution.status.is_final()).await
+    }
+
+    /// Submits `test.NAME` so many times, and tells how long it took until all have ended.
+    pub async fn run_all(&self, name: &str, count: usize) -> Duration {
+        let start = Instant::now();
+        let mut ids = Vec::with_capacity(count);
+        for _ in 0..count {
+            ids.push(self.submit(name, serde_json::json!({})).await);
+        }
+        for id in ids {
+            self.ended(id).await;
+        }
+        start.elapsed()
     }
 
     /// Waits until the log of an attempt contains a text.

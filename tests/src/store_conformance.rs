@@ -9,15 +9,17 @@ use std::{
 
 use attune_common::{
     model::{
-        Action, Artifact, Capabilities, Execution, ExecutionId, ExecutionStatus, LogStream, Outcome,
-        Parameters, Worker, WorkerId, WorkerKind, WorkerStatus,
+        Action, Artifact, Execution, ExecutionId, ExecutionStatus, LogStream, Outcome, Parameters, Worker,
+        WorkerId, WorkerStatus,
         worker::{InterpreterCapability, RuntimeCapability},
     },
     requirement::Requirement,
-    store::{ExecutionFilter, Fence, NewExecution, NewLogChunk, NewPack, NewWorker, Store, StoreError},
+    store::{ExecutionFilter, Fence, NewExecution, NewLogChunk, NewPack, Store, StoreError},
 };
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+
+use crate::seeding::new_worker;
 
 /// A lease that does not expire while a test runs.
 const LONG: Duration = Duration::from_mins(10);
@@ -78,18 +80,6 @@ fn fence(execution: &Execution) -> Fence {
 
 fn piece(offset: u64, stream: LogStream, data: &[u8]) -> NewLogChunk {
     NewLogChunk { offset, stream, data: data.to_vec() }
-}
-
-fn new_worker(id: WorkerId, name: &str, heartbeat_interval: Duration) -> NewWorker {
-    NewWorker {
-        id,
-        name: name.to_owned(),
-        kind: WorkerKind::Agent,
-        version: "1".to_owned(),
-        capabilities: Capabilities::default(),
-        slots: 1,
-        heartbeat_interval,
-    }
 }
 
 impl Suite {

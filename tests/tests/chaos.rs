@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Child,
     time::Duration,
 };
 
@@ -18,7 +18,7 @@ use attune_common::{
     store::ExecutionFilter,
 };
 use attune_tests::{
-    binaries,
+    agent::shell_agent,
     processes::{description, marked, parents},
     seed,
     service::Machine,
@@ -49,20 +49,13 @@ impl Agents {
             .append(true)
             .open(self.folder.join(format!("agent-{index}.log")))
             .unwrap();
-        Command::new(binaries::path("attune-agent"))
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("ATTUNE_WORKER_RUNTIMES", "shell")
+        shell_agent(&self.folder.join("cache"), log)
             .env("ATTUNE_WORKER_NAME", format!("agent-{index}"))
             .env("ATTUNE__DATABASE__URL", &self.url)
             .env("ATTUNE__DATABASE__POLL_INTERVAL", "50ms")
-            .env("ATTUNE__WORKER__CACHE_DIR", self.folder.join("cache"))
             .env("ATTUNE__WORKER__HEARTBEAT_INTERVAL", "300ms")
             .env("ATTUNE__WORKER__LEASE", "3s")
             .env("ATTUNE__WORKER__SLOTS", "4")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
             .spawn()
             .expect("attune-agent can be started")
     }

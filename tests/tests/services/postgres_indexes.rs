@@ -4,15 +4,16 @@
 use std::time::Duration;
 
 use attune_common::{
-    model::{ActionRef, Capabilities, ExecutionStatus, Parameters, WorkerId, WorkerKind},
+    model::{ActionRef, ExecutionStatus, Parameters, WorkerId},
     requirement::Requirement,
-    store::{ExecutionFilter, NewExecution, NewPack, NewWorker, Store},
+    store::{ExecutionFilter, NewExecution, Store},
 };
 use attune_tests::{
     million::{self, Fill},
     postgres::{Server, execute},
+    seeding::{new_worker, push_action},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::open;
 
@@ -58,21 +59,7 @@ async fn a_million_executions_are_never_read_through() {
 }
 
 async fn seed(store: &dyn Store) -> WorkerId {
-    let action = serde_json::from_value(json!({
-        "ref": "mine.work", "label": "", "description": "", "enabled": true, "runner_type": "shell", "entry_point": "work.sh",
-        "parameters": {}, "parameter_delivery": "stdin", "parameter_format": "json", "output_format": "text", "max_attempts": 3,
-    }))
-    .unwrap();
-    let pack = NewPack {
-        r#ref: "mine".to_owned(),
-        version: "1".to_owned(),
-        label: String::new(),
-        description: String::new(),
-        digest: "digest".to_owned(),
-        archive: Vec::new(),
-        actions: vec![action],
-    };
-    store.push_pack(pack).await.unwrap();
+    push_action(store, "mine.work", 3).await;
     let new = NewExecution {
         action: "mine.work".parse().unwrap(),
         parameters: Parameters::default(),
@@ -81,16 +68,7 @@ async fn seed(store: &dyn Store) -> WorkerId {
     let execution = store.submit(new).await.unwrap().execution;
     store.request_cancel(execution.id).await.unwrap();
     let worker = WorkerId::new();
-    let new = NewWorker {
-        id: worker,
-        name: "worker".to_owned(),
-        kind: WorkerKind::Agent,
-        version: "1".to_owned(),
-        capabilities: Capabilities::default(),
-        slots: 1,
-        heartbeat_interval: LEASE,
-    };
-    store.register_worker(new).await.unwrap();
+    store.register_worker(new_worker(worker, "worker", LEASE)).await.unwrap();
     worker
 }
 

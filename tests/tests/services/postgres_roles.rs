@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use attune_common::{
-    model::{Action, Capabilities, ExecutionId, ExecutionStatus, Outcome, Parameters, WorkerId, WorkerKind},
-    store::{ExecutionFilter, Fence, NewExecution, NewPack, NewWorker, Store, StoreError},
+    model::{Action, ExecutionId, ExecutionStatus, Outcome, Parameters, WorkerId},
+    store::{ExecutionFilter, Fence, NewExecution, NewPack, Store, StoreError},
 };
 use attune_tests::{
     binaries,
     dev::shown,
     postgres::{self, PASSWORD, execute},
+    seeding::new_worker,
 };
 use serde_json::json;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
@@ -53,16 +54,7 @@ fn execution() -> NewExecution {
 
 async fn worker(agent: &dyn Store, name: &str) -> WorkerId {
     let id = WorkerId::new();
-    let new = NewWorker {
-        id,
-        name: name.to_owned(),
-        kind: WorkerKind::Agent,
-        version: "1".to_owned(),
-        capabilities: Capabilities::default(),
-        slots: 1,
-        heartbeat_interval: LEASE,
-    };
-    agent.register_worker(new).await.unwrap();
+    agent.register_worker(new_worker(id, name, LEASE)).await.unwrap();
     id
 }
 

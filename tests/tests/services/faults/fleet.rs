@@ -6,7 +6,7 @@ use std::{
     process::Child,
 };
 
-use attune_tests::{agent, dev::wait_for, proxy::Proxy};
+use attune_tests::{agent::shell_agent, dev::wait_for, proxy::Proxy};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -59,20 +59,16 @@ impl Agent {
 }
 
 fn launch(name: &str, folder: &Path, [database, broker]: &[String; 2], log: File) -> Child {
-    agent::agent()
-        .env("ATTUNE_WORKER_RUNTIMES", "shell")
+    shell_agent(&folder.join("cache"), log)
         .env("ATTUNE__DATABASE__URL", database)
         .env("ATTUNE__DATABASE__SWEEP_INTERVAL", "1s")
         .env("ATTUNE__MESSAGE_QUEUE__URL", broker)
         .env("ATTUNE__WORKER__NAME", name)
-        .env("ATTUNE__WORKER__CACHE_DIR", folder.join("cache"))
         .env("ATTUNE__WORKER__HEARTBEAT_INTERVAL", "300ms")
         .env("ATTUNE__WORKER__LEASE", LEASE.0)
         .env("ATTUNE__WORKER__KILL_GRACE", "500ms")
         .env("ATTUNE__WORKER__SLOTS", "4")
         .env("RUST_LOG", "debug")
-        .stdout(log.try_clone().unwrap())
-        .stderr(log)
         .spawn()
         .expect("attune-agent can be started")
 }
