@@ -73,7 +73,7 @@ impl Server {
         fs::create_dir(&folder).unwrap();
         run(Command::new("cp").args(["-R", "--reflink=auto"]).arg(template.join("data")).arg(&folder));
         let certificates = Certificates::make(&folder);
-        configure_tls(&folder, &certificates);
+        configure(&folder, &certificates);
         give_away(&folder);
         let watcher = Watcher::start(unprivileged("sh"), WATCHER, &folder);
         let port = free_port();
@@ -300,7 +300,7 @@ fn launch(folder: &Path, port: u16) -> Child {
         .args(["-c", &format!("unix_socket_directories={}", folder.display())])
         .args(["-c", "listen_addresses=127.0.0.1", "-c", "password_encryption=scram-sha-256"])
         // nothing here has to survive the machine
-        .args(["-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=200"])
+        .args(["-c", "fsync=off", "-c", "full_page_writes=off"])
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)
@@ -344,10 +344,11 @@ fn template() -> PathBuf {
     place
 }
 
-/// Makes the server use a certificate.
-fn configure_tls(folder: &Path, certificates: &Certificates) {
+/// Makes the server use a certificate, and take more clients than usual.
+fn configure(folder: &Path, certificates: &Certificates) {
     // not on the command line, which nothing can overrule
     let (certificate, key) = (certificates.server.display(), certificates.key.display());
-    let settings = format!("ssl = on\nssl_cert_file = '{certificate}'\nssl_key_file = '{key}'\n");
+    let settings =
+        format!("ssl = on\nssl_cert_file = '{certificate}'\nssl_key_file = '{key}'\nmax_connections = 200\n");
     fs::write(folder.join("data/postgresql.auto.conf"), settings).unwrap();
 }
