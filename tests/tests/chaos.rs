@@ -65,6 +65,16 @@ impl Agents {
         let _ = self.children[index].wait();
         self.children[index] = self.start(index);
     }
+
+    fn last_words(&self) -> String {
+        let words = self.children.iter().enumerate().map(|(index, child)| {
+            let log = fs::read_to_string(self.folder.join(format!("agent-{index}.log"))).unwrap_or_default();
+            let lines: Vec<&str> = log.lines().collect();
+            let last = lines[lines.len().saturating_sub(40)..].join("\n");
+            format!("agent-{index}, process {}:\n{last}\n", child.id())
+        });
+        words.collect()
+    }
 }
 
 impl Drop for Agents {
@@ -170,10 +180,12 @@ async fn whatever_is_killed_every_execution_ends_once_and_nothing_lives_on() {
             if ended.insert(id, (status, attempt)).is_none() {
                 let alive = marked(&format!("ATTUNE_EXEC_ID={id}"));
                 let alive: Vec<String> = alive.into_iter().map(description).collect();
+                let outcome = machine.store.execution(id).await.unwrap().unwrap().outcome;
                 assert!(
                     alive.is_empty(),
-                    "{id} is {status} in attempt {attempt}, and these live on:\n{}",
-                    alive.join("\n")
+                    "{id} is {status} in attempt {attempt}, and these live on:\n{}\n{outcome:?}\n{}",
+                    alive.join("\n"),
+                    agents.last_words()
                 );
             }
         }

@@ -161,9 +161,11 @@ impl Supervised {
             let is_supervisor = |id| Registered::all().contains(&id);
             Orphans { session, mark: mark.as_deref(), is_supervisor: &is_supervisor }.end()
         })
-        .await;
+        .await
+        // never to be taken for done
+        .unwrap_or_else(|error| panic!("ending what an action had started failed: {error}"));
         tracing::warn!(
-            processes = ended.unwrap_or_default(),
+            processes = ended,
             "the supervisor of an action was killed; ended what the action had started"
         );
         Status::Unseen

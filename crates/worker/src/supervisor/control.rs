@@ -59,8 +59,8 @@ pub(super) fn serve(mut socket: UnixStream) -> ExitCode {
         Err(error) => Err(error),
     };
     if hearing.is_err() {
-        // deaf, it could not be told to end the action
-        descendants::end_all(start.cgroup.as_deref());
+        // deaf, it could not be told to end the action; the worker ends what a supervisor leaves that is gone
+        return ExitCode::FAILURE;
     }
     reap(&mut socket, leader, &shared);
     if let Some(cgroup) = &start.cgroup {

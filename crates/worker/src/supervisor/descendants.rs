@@ -2,13 +2,16 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs,
+    fs, io,
     path::Path,
     thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, WaitOptions, getpid, getsid, kill_process, waitpid};
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, waitid, waitpid},
+};
 
 /// Time between two looks at what is left.
 const LOOK: Duration = Duration::from_millis(2);
@@ -24,17 +27,33 @@ struct Process {
     ended: bool,
 }
 
-/// The whole process table, as far as it can be read. No crate: what is needed are four numbers of one file.
-fn processes() -> Vec<Process> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let ids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    ids.filter_map(|id: i32| read(id)).collect()
+/// The whole process table. No crate: what is needed are four numbers of one file.
+///
+/// Fails when it cannot be read: to take it for empty would be to leave strangers alone.
+fn processes() -> io::Result<Vec<Process>> {
+    let mut table = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(id) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        table.extend(read(id)?);
+    }
+    Ok(table)
 }
 
-fn read(id: i32) -> Option<Process> {
-    let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    // the program's name may hold anything, brackets and blanks included; what follows the last bracket has none
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+/// Nothing for a process that is gone.
+fn read(id: i32) -> io::Result<Option<Process>> {
+    match fs::read(format!("/proc/{id}/stat")) {
+        Ok(stat) => Ok(parse(id, &stat)),
+        // the second one when it goes between opening and reading
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn parse(id: i32, stat: &[u8]) -> Option<Process> {
+    // the program's name may hold any bytes, brackets and blanks included; what follows the last bracket is ASCII
+    let behind_name = stat.rsplitn(2, |byte| *byte == b')').next()?;
+    let mut fields = str::from_utf8(behind_name).ok()?.split_whitespace();
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
     let session = fields.nth(1)?.parse().ok()?;
@@ -42,10 +61,9 @@ fn read(id: i32) -> Option<Process> {
 }
 
 /// Living processes below a process.
-fn below(root: i32) -> Vec<i32> {
-    let table = processes();
+fn below(root: i32, table: &[Process]) -> Vec<i32> {
     let mut children: HashMap<i32, Vec<&Process>> = HashMap::new();
-    for process in &table {
+    for process in table {
         children.entry(process.parent).or_default().push(process);
     }
     let (mut found, mut look_below) = (Vec::new(), vec![root]);
@@ -61,6 +79,17 @@ fn below(root: i32) -> Vec<i32> {
     found
 }
 
+/// Living processes below this one, as far as a single look shows them: who changes its parent meanwhile can be missed.
+fn descendants() -> io::Result<Vec<i32>> {
+    Ok(below(getpid().as_raw_nonzero().get(), &processes()?))
+}
+
+/// Whether this process has children, ended or not: what the kernel knows, and no look at a table can miss (waitid(2)).
+fn has_children() -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    waitid(WaitId::All, look).err() != Some(Errno::CHILD)
+}
+
 fn kill(id: i32) {
     if let Some(pid) = Pid::from_raw(id) {
         // gone already is what is wanted
@@ -68,32 +97,31 @@ fn kill(id: i32) {
     }
 }
 
-/// Waits for at most `patience` until nothing lives below this process; returns how many still do.
+/// Waits for at most `patience` until nothing is left below this process; returns how many still live.
 pub(super) fn wait_for_none(patience: Duration) -> usize {
     let until = Instant::now() + patience;
-    loop {
-        let left = below(getpid().as_raw_nonzero().get()).len();
-        if left == 0 || Instant::now() >= until {
-            return left;
+    while has_children() {
+        if Instant::now() >= until {
+            return descendants().map_or(1, |left| left.len());
         }
         thread::sleep(LOOK);
     }
+    0
 }
 
 /// Ends everything below this process, however fast it starts more; a control group ends all of it in one step.
 ///
-/// Does not wait for processes that the kernel holds in an uninterruptible sleep: they end when it lets them go.
+/// Returns when everything is ended and, by another thread, reaped. Until then it goes on, also for processes that the
+/// kernel holds in an uninterruptible sleep: they end when it lets them go.
 pub(super) fn end_all(cgroup: Option<&Path>) {
     if let Some(cgroup) = cgroup {
         // Linux 5.14 and later; the loop below does without
         let _ = fs::write(cgroup.join("cgroup.kill"), "1");
     }
     let (mut before, mut pause) = (Vec::new(), LOOK);
-    loop {
-        let left = below(getpid().as_raw_nonzero().get());
-        if left.is_empty() {
-            return;
-        }
+    while has_children() {
+        // a table that cannot be read now may be readable the next time
+        let left = descendants().unwrap_or_default();
         for id in &left {
             kill(*id);
         }
@@ -120,7 +148,14 @@ impl Orphans<'_> {
     pub(crate) fn end(&self) -> usize {
         let (mut seen, mut quiet) = (HashSet::new(), false);
         loop {
-            let found = self.find();
+            let found = match self.find() {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot read the process table in /proc, trying again");
+                    thread::sleep(LONGEST_LOOK);
+                    continue;
+                }
+            };
             // once more: a process can be between two places of the table while it is read
             if found.is_empty() && quiet {
                 return seen.len();
@@ -134,10 +169,11 @@ impl Orphans<'_> {
         }
     }
 
-    fn find(&self) -> Vec<i32> {
+    fn find(&self) -> io::Result<Vec<i32>> {
         let own = getpid().as_raw_nonzero().get();
-        let own_session = getsid(None).map_or(0, |session| session.as_raw_nonzero().get());
-        let table = processes();
+        let table = processes()?;
+        // 0 when the session is another PID namespace's, as for what is started in a container from outside (setns(2))
+        let own_session = table.iter().find(|process| process.id == own).map_or(0, |process| process.session);
         let adopted = |process: &&Process| {
             process.parent == own && process.session != own_session && !(self.is_supervisor)(process.id)
         };
@@ -147,11 +183,11 @@ impl Orphans<'_> {
             // nobody else waits for it
             let _ = waitpid(Pid::from_raw(process.id), WaitOptions::NOHANG);
         }
-        let mut found: Vec<i32> = roots.iter().flat_map(|root| below(root.id)).collect();
+        let mut found: Vec<i32> = roots.iter().flat_map(|root| below(root.id, &table)).collect();
         found.extend(roots.iter().map(|root| root.id));
         let marked = table.iter().filter(|process| !process.ended && process.id != own);
         found.extend(marked.filter(|process| self.marks(process)).map(|process| process.id));
-        found
+        Ok(found)
     }
 
     fn marks(&self, process: &Process) -> bool {
@@ -160,5 +196,20 @@ impl Orphans<'_> {
         };
         let environment = fs::read(format!("/proc/{}/environ", process.id)).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_hides_a_process() {
+        for name in ["sleep", "a) Z 1 1 (b", "\u{e9}", ""] {
+            let process = parse(7, format!("7 ({name}) S 3 4 5 0").as_bytes()).expect("it is read");
+            assert_eq!((process.parent, process.session, process.ended), (3, 5, false), "{name}");
+        }
+        let not_text = parse(7, b"7 (\xff\xc3) Z 3 4 5 0").expect("it is read");
+        assert_eq!((not_text.parent, not_text.session, not_text.ended), (3, 5, true));
     }
 }
