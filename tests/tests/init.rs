@@ -9,7 +9,8 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-use attune_tests::{binaries, dev::wait_for, service::Machine};
+use attune_common::model::ExecutionStatus;
+use attune_tests::{binaries, dev::wait_for, processes::marked, service::Machine};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
@@ -173,4 +174,20 @@ fn the_exit_status_is_the_workers_own() {
         let output = bwrap(&[]).arg(binaries::path("attune-agent")).args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(expected), "{arguments:?}: {output:?}");
     }
+}
+
+/// The container's processes are of a session outside of it, which has no number in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_supervisor_leaves_is_ended() {
+    let machine = machine().await;
+    let container = Container::start(&machine);
+    let id = machine.submit("orphans", json!({})).await;
+    machine.logged(id, 1, "started").await;
+    let (_, worker) = container.first_and_worker();
+    let [supervisor] = children(worker)[..] else { panic!("one supervisor") };
+    signal(supervisor, Signal::KILL);
+    let ended = machine.ended(id).await;
+    let left = marked(&format!("ATTUNE_EXEC_ID={id}"));
+    assert_eq!(ended.status, ExecutionStatus::Failed);
+    assert!(left.is_empty(), "{left:?} live on\n{}", container.log());
 }
