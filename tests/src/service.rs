@@ -17,6 +17,7 @@ use attune_common::{
 };
 use attune_worker::{
     health::Health,
+    process::Supervisors,
     runtime_detect::{self, Detection},
     service::WorkerService,
     settings::WorkerSettings,
@@ -130,7 +131,8 @@ impl Machine {
         let mut settings =
             WorkerSettings::from_config(&config, WorkerKind::Agent).expect("they fit together");
         // this process is a test, which does not know how to supervise
-        settings.execution.supervisor = SupervisorProgram::at(binaries::path("attune-agent"));
+        settings.execution.supervisors =
+            Supervisors::new(SupervisorProgram::at(binaries::path("attune-agent")));
         settings
     }
 

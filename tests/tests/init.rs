@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-use attune_common::model::ExecutionStatus;
+use attune_common::model::{ExecutionId, ExecutionStatus};
 use attune_tests::{binaries, dev::wait_for, processes::marked, service::Machine};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -97,6 +97,18 @@ fn children(parent: i32) -> Vec<i32> {
     pids.filter(|pid| stat(*pid).is_some_and(|(_, of)| of == parent)).collect()
 }
 
+/// The worker's child that answers for an execution, by what the list of processes shows. Another one waits for the next.
+fn supervisor(worker: i32, id: ExecutionId) -> i32 {
+    let shows = |pid: &i32| {
+        let shown = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        shown.contains(&id.to_string())
+    };
+    let [supervisor] = children(worker).into_iter().filter(shows).collect::<Vec<_>>()[..] else {
+        panic!("one supervisor of {id}")
+    };
+    supervisor
+}
+
 fn signal(pid: i32, signal: Signal) {
     kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
@@ -147,8 +159,7 @@ async fn orphans_are_reaped() {
     let id = machine.submit("orphans", json!({})).await;
     machine.logged(id, 1, "started").await;
     let (first, worker) = container.first_and_worker();
-    let [supervisor] = children(worker)[..] else { panic!("one supervisor") };
-    signal(supervisor, Signal::KILL);
+    signal(supervisor(worker, id), Signal::KILL);
     machine.ended(id).await;
     // whatever came to the first process is gone, and no zombie is left of it
     wait_for("the worker to be alone", || children(first) == [worker]);
@@ -184,8 +195,7 @@ async fn what_a_killed_supervisor_leaves_is_ended() {
     let id = machine.submit("orphans", json!({})).await;
     machine.logged(id, 1, "started").await;
     let (_, worker) = container.first_and_worker();
-    let [supervisor] = children(worker)[..] else { panic!("one supervisor") };
-    signal(supervisor, Signal::KILL);
+    signal(supervisor(worker, id), Signal::KILL);
     let ended = machine.ended(id).await;
     let left = marked(&format!("ATTUNE_EXEC_ID={id}"));
     assert_eq!(ended.status, ExecutionStatus::Failed);

@@ -4,25 +4,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Added to the badness of actions, so that the kernel that runs out of memory ends the action and not the worker
-/// (`proc_pid_oom_score_adj(5)`: from -1000 to 1000).
-const OOM_SCORE_ADJUSTMENT: i16 = 500;
-
 /// Bounds of one process and everything that it starts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
     /// User and group to run as; the worker's own when there is none.
     pub run_as: Option<RunAs>,
     /// Limits of resources.
     pub limits: ResourceLimits,
-    /// Adjustment of the kernel's choice when memory runs out.
-    pub oom_score_adjustment: i16,
-}
-
-impl Default for Confinement {
-    fn default() -> Self {
-        Self { run_as: None, limits: ResourceLimits::default(), oom_score_adjustment: OOM_SCORE_ADJUSTMENT }
-    }
 }
 
 /// A user and a group by number.

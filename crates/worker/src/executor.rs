@@ -259,7 +259,7 @@ impl Executor {
             command[0] = inside.into();
         }
         Ok(ProcessSpec {
-            supervisor: self.settings.supervisor.clone(),
+            supervisors: self.settings.supervisors.clone(),
             title: format!("{} {}", action.r#ref, execution.id),
             command,
             environment,

@@ -6,12 +6,14 @@ mod capture;
 mod cgroup;
 mod oom;
 mod supervised;
+mod supervisors;
 
 use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 
 pub use capture::Output;
 pub(crate) use cgroup::memory_limits;
 use supervised::Supervised;
+pub use supervisors::Supervisors;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -20,10 +22,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use self::{cgroup::Cgroup, oom::OomKills};
 pub use crate::supervisor::protocol::Status;
-use crate::{
-    confinement::Confinement,
-    supervisor::{SupervisorProgram, protocol::Total},
-};
+use crate::{confinement::Confinement, supervisor::protocol::Total};
 
 /// How long output may still come after the process has ended: whoever holds the pipes then is none of our business.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
@@ -34,8 +33,8 @@ const END_LIMIT: Duration = Duration::from_secs(30);
 /// What to start, and how. The environment is the whole environment.
 #[derive(Debug)]
 pub struct ProcessSpec {
-    /// What answers for the process.
-    pub supervisor: SupervisorProgram,
+    /// Where what answers for the process comes from.
+    pub supervisors: Supervisors,
     /// What the list of processes shows for the supervisor. Everybody can see it.
     pub title: String,
     /// Program and arguments; the program is a path.

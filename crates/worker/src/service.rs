@@ -117,6 +117,7 @@ impl WorkerService {
                 return Ok(());
             }
         }
+        self.settings.execution.supervisors.keep_one_waiting();
         registration::register(&self.store, self.id, &self.settings, &self.capabilities)
             .await
             .context("cannot register the worker")?;

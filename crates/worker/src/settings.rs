@@ -13,6 +13,7 @@ use attune_common::{config, model::WorkerKind, requirement::Taint};
 use crate::{
     confinement::{Confinement, ResourceLimits, RunAs},
     environment::variables,
+    process::Supervisors,
     supervisor::SupervisorProgram,
 };
 
@@ -75,8 +76,8 @@ pub struct ExecutionSettings {
     pub pass_environment: Vec<String>,
     /// User and limits of actions.
     pub confinement: Confinement,
-    /// What answers for their processes.
-    pub supervisor: SupervisorProgram,
+    /// Where what answers for their processes comes from.
+    pub supervisors: Supervisors,
 }
 
 /// Limits of the files that an attempt may leave.
@@ -145,7 +146,7 @@ impl WorkerSettings {
                 },
                 pass_environment: config.pass_environment.clone(),
                 confinement: confinement(config)?,
-                supervisor: SupervisorProgram::this_program(),
+                supervisors: Supervisors::new(SupervisorProgram::this_program()),
             },
         })
     }
@@ -162,7 +163,7 @@ fn confinement(config: &config::Worker) -> anyhow::Result<Confinement> {
         processes: config.limit_processes,
         address_space: config.limit_address_space,
     };
-    Ok(Confinement { run_as, limits, ..Confinement::default() })
+    Ok(Confinement { run_as, limits })
 }
 
 /// The host's name, which in a container is the container's.

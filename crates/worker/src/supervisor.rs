@@ -2,10 +2,10 @@
 //!
 //! The worker starts its own program again with [`ARGUMENT`]. That process runs no async code and knows no credential: its
 //! environment is empty, and what it is to start comes through a socket ([`protocol`]). It confines itself (its own
-//! session, no new privileges, no inherited descriptors), starts the action, and becomes the parent of whatever the action
-//! leaves behind (`PR_SET_CHILD_SUBREAPER`). So it knows when nothing of the action lives any more, and what all of it used.
-//! When the socket is closed, because the worker has ended or was killed, it ends everything and removes the workspace:
-//! nothing of an execution outlives its worker.
+//! session, no new privileges, no inherited descriptors), waits for its action, starts it, and becomes the parent of
+//! whatever the action leaves behind (`PR_SET_CHILD_SUBREAPER`). So it knows when nothing of the action lives any more,
+//! and what all of it used. When the socket is closed, because the worker has ended or was killed, it ends everything and
+//! removes the workspace: nothing of an execution outlives its worker.
 //!
 //! Chosen over doing the same in the worker: orphans of several actions cannot be told apart there, and nobody would be
 //! left when the worker is killed.
@@ -15,6 +15,7 @@ mod control;
 mod descendants;
 mod prepare;
 pub(crate) mod protocol;
+mod title;
 
 use std::{
     ffi::OsString,
@@ -24,6 +25,7 @@ use std::{
 };
 
 pub(crate) use descendants::Orphans;
+pub(crate) use title::placeholder;
 
 use crate::startup;
 

@@ -156,7 +156,7 @@ impl Build<'_> {
         ];
         variables.extend(variables::passed(self.settings));
         Ok(ProcessSpec {
-            supervisor: self.settings.supervisor.clone(),
+            supervisors: self.settings.supervisors.clone(),
             title: format!("environment for {}", self.recipe.name),
             command: words,
             environment: variables,

@@ -1,28 +1,21 @@
 //! The worker's side of a supervisor.
 
-use std::{
-    collections::HashSet,
-    io,
-    os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
-    process::Stdio,
-    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
-};
+use std::io;
 
-use command_fds::{CommandFdExt, FdMapping};
 use tokio::{
     io::AsyncWriteExt,
-    net::{
-        UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    process::{Child, Command},
+    net::unix::{OwnedReadHalf, OwnedWriteHalf},
+    process::Child,
     task::JoinHandle,
 };
 
-use super::{Cgroup, Limits, ProcessSpec, Status};
+use super::{
+    Cgroup, Limits, ProcessSpec, Status,
+    supervisors::{Registered, Waiting},
+};
 use crate::{
     supervisor::{
-        ARGUMENT, CONTROL_DESCRIPTOR, Orphans,
+        Orphans,
         protocol::{self, Order, Report, Start, Total},
     },
     workspace::ARTIFACTS_VARIABLE,
@@ -45,32 +38,18 @@ impl Supervised {
         with_input: bool,
         cgroup: Option<&Cgroup>,
     ) -> io::Result<Self> {
-        let (ours, theirs) = StdUnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        let mut command = Command::new(spec.supervisor.path());
-        command
-            // what the list of processes shows
-            .arg0("attune")
-            .arg(ARGUMENT)
-            .arg(&spec.title)
-            .env_clear()
-            .current_dir("/")
-            .stdin(if with_input { Stdio::piped() } else { Stdio::null() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .fd_mappings(vec![FdMapping { parent_fd: OwnedFd::from(theirs), child_fd: CONTROL_DESCRIPTOR }])
-            .map_err(io::Error::other)?;
-        let child = Registered::spawn(&mut command).map_err(|error| {
-            let program = spec.supervisor.path().display();
-            io::Error::new(error.kind(), format!("the supervisor {program} does not start: {error}"))
-        })?;
-        // the command holds the other end of the socket, whose closing is a signal
-        drop(command);
-        let (reports, orders) = UnixStream::from_std(ours)?.into_split();
+        let supervisors = spec.supervisors;
+        let Waiting { mut child, socket } = supervisors.take()?;
+        if !with_input {
+            drop(child.process.stdin.take());
+        }
+        let (reports, orders) = socket.into_split();
         let mark = spec.environment.iter().find(|(name, _)| name == ARTIFACTS_VARIABLE);
         let mark = mark.map(|(name, value)| format!("{}={}", name.display(), value.display()));
         let mut supervised = Self { child, reports, orders, mark, total: None };
         let start = Start {
+            title: spec.title,
+            with_input,
             command: spec.command,
             environment: spec.environment,
             directory: spec.directory,
@@ -81,7 +60,10 @@ impl Supervised {
         supervised.orders.write_all(&protocol::encode(&start)?).await?;
         match protocol::receive_async(&mut supervised.reports).await {
             Ok(Report::NotStarted { os_error }) => Err(io::Error::from_raw_os_error(os_error)),
-            Ok(_) => Ok(supervised),
+            Ok(_) => {
+                supervisors.keep_one_waiting();
+                Ok(supervised)
+            }
             Err(error) => {
                 // it may have started the action all the same
                 supervised.vanished().await;
@@ -169,36 +151,5 @@ impl Supervised {
             "the supervisor of an action was killed; ended what the action had started"
         );
         Status::Unseen
-    }
-}
-
-/// The process of a supervisor, which everybody can tell from an orphan as long as it is not reaped.
-struct Registered {
-    process: Child,
-    id: Option<i32>,
-}
-
-impl Registered {
-    fn all() -> MutexGuard<'static, HashSet<i32>> {
-        static ALL: LazyLock<Mutex<HashSet<i32>>> = LazyLock::new(Mutex::default);
-        // every change is a single step, so that a panic elsewhere leaves the set whole
-        ALL.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn spawn(command: &mut Command) -> io::Result<Self> {
-        // held while it starts: nobody sees a process that is not registered yet
-        let mut all = Self::all();
-        let process = command.spawn()?;
-        let id = process.id().map(u32::cast_signed);
-        all.extend(id);
-        Ok(Self { process, id })
-    }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        if let Some(id) = self.id {
-            Self::all().remove(&id);
-        }
     }
 }

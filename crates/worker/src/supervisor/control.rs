@@ -20,6 +20,7 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, 
 use super::{
     child, descendants, prepare,
     protocol::{self, Order, Report, Start, Status, Total},
+    title,
 };
 use crate::removal;
 
@@ -39,9 +40,12 @@ struct Shared {
 
 /// Runs one action and everything that it starts to the end.
 pub(super) fn serve(mut socket: UnixStream) -> ExitCode {
+    // the action may come much later, and with secrets
+    let confined = prepare::confine_self();
     // without its worker there is nobody to report to, nor anything to start
     let Ok(start) = protocol::receive::<Start>(&mut socket) else { return ExitCode::FAILURE };
-    let leader = match confine_and_start(&start) {
+    title::show(&start.title);
+    let leader = match confined.and_then(|()| self::start(&start)) {
         Ok(leader) => leader,
         Err(error) => {
             let os_error = error.raw_os_error().unwrap_or(libc::EINVAL);
@@ -77,15 +81,15 @@ pub(super) fn serve(mut socket: UnixStream) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn confine_and_start(start: &Start) -> io::Result<Pid> {
-    prepare::confine_self(start.confinement.oom_score_adjustment)?;
+fn start(start: &Start) -> io::Result<Pid> {
     let image = child::Image::new(&start.command, &start.environment)?;
     let cgroup_procs = start
         .cgroup
         .as_ref()
         .and_then(|cgroup| OpenOptions::new().write(true).open(cgroup.join("cgroup.procs")).ok());
     let mut command = Command::new(image.program());
-    command.current_dir(&start.directory).process_group(0).stdin(Stdio::inherit());
+    let stdin = if start.with_input { Stdio::inherit() } else { Stdio::null() };
+    command.current_dir(&start.directory).process_group(0).stdin(stdin);
     if let Some(run_as) = start.confinement.run_as {
         // with the user go the supplementary groups, too
         command.gid(run_as.gid).uid(run_as.uid);

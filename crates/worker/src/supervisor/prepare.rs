@@ -21,8 +21,12 @@ const WAYS_INTO_OTHERS: CapabilitySet = CapabilitySet::SYS_PTRACE
     .union(CapabilitySet::BPF)
     .union(CapabilitySet::CHECKPOINT_RESTORE);
 
+/// Added to the badness of actions, so that the kernel that runs out of memory ends the action and not the worker
+/// (`proc_pid_oom_score_adj(5)`: from -1000 to 1000).
+const OOM_SCORE_ADJUSTMENT: &str = "500";
+
 /// Gives up what an action must not have.
-pub(super) fn confine_self(oom_score_adjustment: i16) -> io::Result<()> {
+pub(super) fn confine_self() -> io::Result<()> {
     // whatever the worker's own parent left open; the socket stays with the supervisor, too
     close_fds::CloseFdsBuilder::new().cloexecfrom(CONTROL_DESCRIPTOR);
     // signals of a terminal are the worker's; a process in this session is this supervisor's
@@ -36,7 +40,7 @@ pub(super) fn confine_self(oom_score_adjustment: i16) -> io::Result<()> {
         let _ = remove_capability_from_bounding_set(capability);
     }
     // before this process becomes unreadable: then only root may. A /proc that is read-only or not there forbids it
-    let _ = fs::write("/proc/self/oom_score_adj", oom_score_adjustment.to_string());
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJUSTMENT);
     // after that, actions under the same user cannot look into this process
     Ok(set_dumpable_behavior(DumpableBehavior::NotDumpable)?)
 }

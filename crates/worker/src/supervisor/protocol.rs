@@ -19,6 +19,10 @@ const MAX_BYTES: u32 = 256 * 1024 * 1024;
 /// The first message to the supervisor: what to start, and how.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Start {
+    /// What the list of processes shows for the supervisor.
+    pub(crate) title: String,
+    /// Whether the action's standard input is the supervisor's; otherwise it is empty.
+    pub(crate) with_input: bool,
     /// Program and arguments.
     pub(crate) command: Vec<OsString>,
     /// Every variable.

@@ -6,13 +6,14 @@ mod confinement;
 mod endings;
 mod leftovers;
 mod streams;
+mod supervisors;
 
 use std::{ffi::OsString, path::Path, time::Duration};
 
 use attune_common::model::LogStream;
 use attune_worker::{
     confinement::Confinement,
-    process::{self, EndReason, Ending, Limits, ProcessSpec},
+    process::{self, EndReason, Ending, Limits, ProcessSpec, Supervisors},
     supervisor::SupervisorProgram,
 };
 use tokio::sync::{mpsc, watch};
@@ -89,7 +90,7 @@ async fn shell(script: &str) -> Run {
 
 fn spec(command: &[&str]) -> ProcessSpec {
     ProcessSpec {
-        supervisor: SupervisorProgram::at(env!("CARGO_BIN_EXE_attune-agent").into()),
+        supervisors: Supervisors::new(SupervisorProgram::at(env!("CARGO_BIN_EXE_attune-agent").into())),
         title: "a test".to_owned(),
         command: command.iter().map(Into::into).collect(),
         environment: vec![("PATH".into(), search_path())],

@@ -1,0 +1,63 @@
+//! Supervisors that are started before there is an action.
+
+use std::{fs, process::Command};
+
+use super::*;
+
+/// Runs a script under one of these supervisors, and returns what it wrote.
+async fn run(supervisors: &Supervisors, script: &str) -> String {
+    let (sender, mut receiver) = mpsc::channel(4);
+    let (_end, reason) = watch::channel(None);
+    let spec = ProcessSpec { supervisors: supervisors.clone(), ..spec(&["/bin/sh", "-c", script]) };
+    let running = tokio::spawn(process::run(spec, limits(LONG, LONG), sender, reason));
+    let mut written = Vec::new();
+    while let Some(output) = receiver.recv().await {
+        written.extend(output.data);
+    }
+    running.await.unwrap().unwrap();
+    String::from_utf8(written).unwrap()
+}
+
+async fn waiting(supervisors: &Supervisors) -> i32 {
+    wait_for("a supervisor to wait", || supervisors.waiting_process().is_some()).await;
+    supervisors.waiting_process().expect("nobody takes it")
+}
+
+fn command_line(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap().replace('\0', " ").trim_end().to_owned()
+}
+
+#[tokio::test]
+async fn the_next_action_gets_the_one_that_waits() {
+    let supervisors = spec(&["/bin/true"]).supervisors;
+    assert_eq!(supervisors.waiting_process(), None, "none is started before it is asked for");
+    supervisors.keep_one_waiting();
+    let first = waiting(&supervisors).await;
+    wait_for("its name", || command_line(first) == "attune supervise-action waiting for an action").await;
+    let shown = run(&supervisors, "echo $PPID; tr '\\0' ' ' < /proc/$PPID/cmdline").await;
+    assert_eq!(shown.trim_end(), format!("{first}\nattune supervise-action a test"));
+    assert_ne!(waiting(&supervisors).await, first, "there is one for the next action");
+}
+
+#[tokio::test]
+async fn one_that_was_killed_meanwhile_is_not_used() {
+    let supervisors = spec(&["/bin/true"]).supervisors;
+    supervisors.keep_one_waiting();
+    let killed = waiting(&supervisors).await;
+    assert!(Command::new("kill").args(["-9", &killed.to_string()]).status().unwrap().success());
+    let ended =
+        || fs::read_to_string(format!("/proc/{killed}/stat")).map_or(true, |stat| stat.contains(") Z "));
+    wait_for("its end", ended).await;
+    assert_eq!(run(&supervisors, "echo done").await, "done\n");
+}
+
+#[tokio::test]
+async fn one_that_waits_ends_with_its_worker() {
+    let supervisors = spec(&["/bin/true"]).supervisors;
+    supervisors.keep_one_waiting();
+    let left = waiting(&supervisors).await;
+    drop(supervisors);
+    let ended =
+        || fs::read_to_string(format!("/proc/{left}/stat")).map_or(true, |stat| stat.contains(") Z "));
+    wait_for("its end", ended).await;
+}
