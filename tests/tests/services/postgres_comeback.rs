@@ -1,10 +1,11 @@
-//! Workers that come back from the dead: stopped by SIGSTOP until everybody believes them lost, and then let go on.
+//! Workers that come back from the dead: stopped by SIGSTOP, or cut off, until everybody believes them lost.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use attune_tests::{
     dev::wait_for,
     postgres::{self, Database},
+    proxy::{Mode, Proxy},
 };
 use rustix::process::{Pid, Signal, test_kill_process};
 use serde_json::{Value, json};
@@ -53,20 +54,55 @@ fn come_back(fleet: &Fleet) {
     assert_eq!(workers(fleet, &stopped.name)[0]["id"], before[0]["id"]);
     assert!(stopped.log().contains("registered again"));
 
-    // an attempt that were still there would now say that it ended
+    only_the_second_attempt_ends(fleet, &id, &marker, other);
+}
+
+/// Lets an attempt that runs end: one that were still there beside it would say that it ended, too.
+fn only_the_second_attempt_ends(fleet: &Fleet, id: &str, marker: &Path, of: &Agent) {
     fs::write(marker.with_extension("end"), "").unwrap();
-    wait_for("its end", || fleet.show(&id)["status"] != "running");
-    let ended = fleet.show(&id);
+    wait_for("its end", || fleet.show(id)["status"] != "running");
+    let ended = fleet.show(id);
     assert_eq!(
         (&ended["status"], &ended["attempt"], &ended["worker"]),
-        (&json!("succeeded"), &json!(2), &json!(other.name))
+        (&json!("succeeded"), &json!(2), &json!(of.name))
     );
-    assert_eq!(fs::read_to_string(&marker).unwrap(), "1\n2\n", "one start an attempt");
+    assert_eq!(fs::read_to_string(marker).unwrap(), "1\n2\n", "one start an attempt");
     assert_eq!(
         fs::read_to_string(marker.with_extension("ended")).unwrap(),
         "2\n",
         "and only the second one ended"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_cut_off_ends_what_it_ran_before_it_is_back() {
+    let database = postgres::shared().database_with_roles().await;
+    let (direct, server) = (secured(&database, "attune_agent"), postgres::shared().address());
+    let networks = [Proxy::start(server.clone()).await, Proxy::start(server.clone()).await];
+    let urls = networks.each_ref().map(|network| direct.replace(&server, &network.address()));
+    tokio::task::block_in_place(|| {
+        cut_off(&Fleet::start_with(&database, urls.each_ref().map(String::as_str)), &networks);
+    });
+}
+
+fn cut_off(fleet: &Fleet, networks: &[Proxy; 2]) {
+    fleet.push();
+    let marker = fleet.folder.path().join("twice");
+    let (id, first) = fleet.running("fleet.twice", &marker);
+    let (lonely, other) = (&fleet.agents[first], &fleet.agents[1 - first]);
+    let process: i32 = fs::read_to_string(marker.with_extension("pid-1")).unwrap().trim().parse().unwrap();
+    let process = Pid::from_raw(process).unwrap();
+
+    // nothing is refused and nothing is closed: its connections are half open
+    networks[first].set(Mode::Swallow);
+    wait_for("the first attempt to be ended", || test_kill_process(process).is_err());
+    wait_for("the other worker to start it again", || fs::read_to_string(&marker).unwrap().contains("2\n"));
+    wait_for("the worker to be lost", || workers(fleet, &lonely.name)[0]["status"] == "lost");
+
+    networks[first].set(Mode::Pass);
+    wait_for("the worker to be back", || workers(fleet, &lonely.name)[0]["status"] == "online");
+    wait_for("it to register again", || lonely.log().contains("registered again"));
+    only_the_second_attempt_ends(fleet, &id, &marker, other);
 }
 
 #[tokio::test(flavor = "multi_thread")]

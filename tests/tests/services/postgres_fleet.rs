@@ -78,15 +78,21 @@ pub(super) struct Fleet {
 
 impl Fleet {
     pub(super) fn start(database: &Database<'_>) -> Self {
+        let url = secured(database, "attune_agent");
+        Self::start_with(database, [&url, &url])
+    }
+
+    /// Starts one whose agents reach the database by these URLs.
+    pub(super) fn start_with(database: &Database<'_>, agents: [&str; 2]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let secured = |role: &str| secured(database, role);
         let plane = ControlPlane::start_on(
-            &secured("attune_api"),
+            &secured(database, "attune_api"),
             &[("ATTUNE__WORKER__LEASE", "3s"), ("RUST_LOG", "debug")],
         );
         let agents: Vec<Agent> = ["one", "two"]
             .iter()
-            .map(|name| Agent::start(name, folder.path(), &secured("attune_agent")))
+            .zip(agents)
+            .map(|(name, url)| Agent::start(name, folder.path(), url))
             .collect();
         wait_for("both agents to register", || {
             let workers = plane.attune(&["workers"]);
