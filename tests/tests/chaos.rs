@@ -180,11 +180,11 @@ async fn whatever_is_killed_every_execution_ends_once_and_nothing_lives_on() {
             if ended.insert(id, (status, attempt)).is_none() {
                 let alive = marked(&format!("ATTUNE_EXEC_ID={id}"));
                 let alive: Vec<String> = alive.into_iter().map(description).collect();
-                let outcome = machine.store.execution(id).await.unwrap().unwrap().outcome;
                 assert!(
                     alive.is_empty(),
-                    "{id} is {status} in attempt {attempt}, and these live on:\n{}\n{outcome:?}\n{}",
+                    "{id} is {status} in attempt {attempt}, and these live on:\n{}\n{:?}\n{}",
                     alive.join("\n"),
+                    machine.store.execution(id).await.unwrap().unwrap().outcome,
                     agents.last_words()
                 );
             }

@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-use attune_common::model::{ExecutionId, ExecutionStatus};
+use attune_common::model::{Execution, ExecutionId, ExecutionStatus};
 use attune_tests::{binaries, dev::wait_for, processes::marked, service::Machine};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -109,6 +109,15 @@ fn supervisor(worker: i32, id: ExecutionId) -> i32 {
     supervisor
 }
 
+/// An execution that leaves orphans, when it has ended because its supervisor was killed.
+async fn ended_without_supervisor(machine: &Machine, container: &Container) -> Execution {
+    let id = machine.submit("orphans", json!({})).await;
+    machine.logged(id, 1, "started").await;
+    let (_, worker) = container.first_and_worker();
+    signal(supervisor(worker, id), Signal::KILL);
+    machine.ended(id).await
+}
+
 fn signal(pid: i32, signal: Signal) {
     kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
 }
@@ -156,11 +165,8 @@ async fn every_signal_reaches_the_worker() {
 async fn orphans_are_reaped() {
     let machine = machine().await;
     let container = Container::start(&machine);
-    let id = machine.submit("orphans", json!({})).await;
-    machine.logged(id, 1, "started").await;
+    ended_without_supervisor(&machine, &container).await;
     let (first, worker) = container.first_and_worker();
-    signal(supervisor(worker, id), Signal::KILL);
-    machine.ended(id).await;
     // whatever came to the first process is gone, and no zombie is left of it
     wait_for("the worker to be alone", || children(first) == [worker]);
 }
@@ -192,12 +198,8 @@ fn the_exit_status_is_the_workers_own() {
 async fn what_a_killed_supervisor_leaves_is_ended() {
     let machine = machine().await;
     let container = Container::start(&machine);
-    let id = machine.submit("orphans", json!({})).await;
-    machine.logged(id, 1, "started").await;
-    let (_, worker) = container.first_and_worker();
-    signal(supervisor(worker, id), Signal::KILL);
-    let ended = machine.ended(id).await;
-    let left = marked(&format!("ATTUNE_EXEC_ID={id}"));
+    let ended = ended_without_supervisor(&machine, &container).await;
+    let left = marked(&format!("ATTUNE_EXEC_ID={}", ended.id));
     assert_eq!(ended.status, ExecutionStatus::Failed);
     assert!(left.is_empty(), "{left:?} live on\n{}", container.log());
 }

@@ -19,6 +19,12 @@ fn workers(fleet: &Fleet, name: &str) -> Vec<Value> {
     all.filter(|worker| worker["name"] == json!(name)).cloned().collect()
 }
 
+/// The process of the first attempt.
+fn first_attempt(marker: &Path) -> Pid {
+    let written = fs::read_to_string(marker.with_extension("pid-1")).unwrap();
+    Pid::from_raw(written.trim().parse().unwrap()).unwrap()
+}
+
 fn stop_until_lost(fleet: &Fleet, agent: &Agent) {
     agent.signal(Signal::STOP);
     wait_for("the stopped worker to be lost", || workers(fleet, &agent.name)[0]["status"] == "lost");
@@ -35,8 +41,7 @@ fn come_back(fleet: &Fleet) {
     let marker = fleet.folder.path().join("twice");
     let (id, first) = fleet.running("fleet.twice", &marker);
     let (stopped, other) = (&fleet.agents[first], &fleet.agents[1 - first]);
-    let process: i32 = fs::read_to_string(marker.with_extension("pid-1")).unwrap().trim().parse().unwrap();
-    let process = Pid::from_raw(process).unwrap();
+    let process = first_attempt(&marker);
     let before = workers(fleet, &stopped.name);
 
     stop_until_lost(fleet, stopped);
@@ -90,8 +95,7 @@ fn cut_off(fleet: &Fleet, networks: &[Proxy; 2]) {
     let marker = fleet.folder.path().join("twice");
     let (id, first) = fleet.running("fleet.twice", &marker);
     let (lonely, other) = (&fleet.agents[first], &fleet.agents[1 - first]);
-    let process: i32 = fs::read_to_string(marker.with_extension("pid-1")).unwrap().trim().parse().unwrap();
-    let process = Pid::from_raw(process).unwrap();
+    let process = first_attempt(&marker);
 
     // nothing is refused and nothing is closed: its connections are half open
     networks[first].set(Mode::Swallow);

@@ -50,10 +50,15 @@ fn read(id: i32) -> io::Result<Option<Process>> {
     }
 }
 
-fn parse(id: i32, stat: &[u8]) -> Option<Process> {
-    // the program's name may hold any bytes, brackets and blanks included; what follows the last bracket is ASCII
+/// The fields behind the program's name, from the third on (`proc_pid_stat(5)`).
+pub(super) fn fields(stat: &[u8]) -> Option<impl Iterator<Item = &str>> {
+    // the name may hold any bytes, brackets and blanks included; what follows the last bracket is ASCII
     let behind_name = stat.rsplitn(2, |byte| *byte == b')').next()?;
-    let mut fields = str::from_utf8(behind_name).ok()?.split_whitespace();
+    Some(str::from_utf8(behind_name).ok()?.split_whitespace())
+}
+
+fn parse(id: i32, stat: &[u8]) -> Option<Process> {
+    let mut fields = fields(stat)?;
     let state = fields.next()?;
     let parent = fields.next()?.parse().ok()?;
     let session = fields.nth(1)?.parse().ok()?;

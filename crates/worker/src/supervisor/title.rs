@@ -2,6 +2,8 @@
 
 use std::{fs, ptr};
 
+use super::descendants::fields;
+
 /// Shown until there is an action.
 const WAITING: &str = "waiting for an action";
 
@@ -25,8 +27,7 @@ pub(super) fn show(title: &str) {
 #[expect(unsafe_code, reason = "the memory of the arguments belongs to nobody else")]
 fn overwrite(title: &str) -> Option<()> {
     let stat = fs::read("/proc/self/stat").ok()?;
-    let behind_name = stat.rsplitn(2, |byte| *byte == b')').next()?;
-    let mut fields = str::from_utf8(behind_name).ok()?.split_whitespace().skip(ARGUMENTS_START);
+    let mut fields = fields(&stat)?.skip(ARGUMENTS_START);
     let (first, behind): (usize, usize) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
     // the placeholder is the last argument, and ends with a NUL like all of them
     let room = behind.checked_sub(ROOM + 1).filter(|room| first != 0 && *room > first)?;

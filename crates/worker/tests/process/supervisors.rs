@@ -45,9 +45,7 @@ async fn one_that_was_killed_meanwhile_is_not_used() {
     supervisors.keep_one_waiting();
     let killed = waiting(&supervisors).await;
     assert!(Command::new("kill").args(["-9", &killed.to_string()]).status().unwrap().success());
-    let ended =
-        || fs::read_to_string(format!("/proc/{killed}/stat")).map_or(true, |stat| stat.contains(") Z "));
-    wait_for("its end", ended).await;
+    wait_for("its end", || !alive(&killed.to_string())).await;
     assert_eq!(run(&supervisors, "echo done").await, "done\n");
 }
 
@@ -57,7 +55,5 @@ async fn one_that_waits_ends_with_its_worker() {
     supervisors.keep_one_waiting();
     let left = waiting(&supervisors).await;
     drop(supervisors);
-    let ended =
-        || fs::read_to_string(format!("/proc/{left}/stat")).map_or(true, |stat| stat.contains(") Z "));
-    wait_for("its end", ended).await;
+    wait_for("its end", || !alive(&left.to_string())).await;
 }
