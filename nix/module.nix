@@ -50,6 +50,8 @@ in
         # what worker.cache_dir is by default
         CacheDirectory = "attune";
         StateDirectory = "attune";
+        # control groups for the actions below its own
+        Delegate = true;
         Restart = "on-failure";
         # the worker lets running executions finish
         KillMode = "mixed";

@@ -31,3 +31,4 @@ pub mod seeding;
 pub mod service;
 pub mod static_agent;
 pub mod store_conformance;
+pub mod virtual_machine;

@@ -11,7 +11,7 @@ mod supervisors;
 use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 
 pub use capture::Output;
-pub(crate) use cgroup::memory_limits;
+pub(crate) use cgroup::{memory_limits, prepare as prepare_control_groups};
 use supervised::Supervised;
 pub use supervisors::Supervisors;
 use tokio::{

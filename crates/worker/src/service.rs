@@ -30,7 +30,7 @@ use crate::{
     executor::Executor,
     health::{Condition, Health, Loop, STUCK_AFTER, metrics::Operation},
     leftovers,
-    process::EndReason,
+    process::{self, EndReason},
     registration,
     running::Running,
     runtime_detect::Detection,
@@ -103,6 +103,7 @@ impl WorkerService {
     /// When the worker cannot register or say goodbye, or when its heartbeat ends, which should never happen.
     /// Failures of the store or the doorbell in between are waited out.
     pub async fn run(mut self, mut stop: StopSignal) -> anyhow::Result<()> {
+        process::prepare_control_groups();
         let cache_dir = self.settings.execution.cache_dir.clone();
         leftovers::clear(cache_dir.clone()).await;
         // aborted when this function returns, however it does

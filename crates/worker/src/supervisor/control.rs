@@ -67,15 +67,16 @@ pub(super) fn serve(mut socket: UnixStream) -> ExitCode {
         return ExitCode::FAILURE;
     }
     reap(&mut socket, leader, &shared);
-    if let Some(cgroup) = &start.cgroup {
-        let _ = fs::remove_dir(cgroup);
-    }
     let told = protocol::send(&mut socket, &Report::Done(total(&shared))).is_ok();
-    if let Some(workspace) = &start.workspace
-        && (!told || shared.abandoned.load(Ordering::SeqCst))
-    {
-        // what cannot be removed now, the next worker removes
-        let _ = removal::remove(workspace);
+    // otherwise the worker does it, which reads the group's counters first
+    if !told || shared.abandoned.load(Ordering::SeqCst) {
+        if let Some(cgroup) = &start.cgroup {
+            let _ = fs::remove_dir(cgroup);
+        }
+        if let Some(workspace) = &start.workspace {
+            // what cannot be removed now, the next worker removes
+            let _ = removal::remove(workspace);
+        }
     }
     // the other thread ends with the process
     ExitCode::SUCCESS

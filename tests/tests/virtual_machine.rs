@@ -1,0 +1,104 @@
+//! Control groups of version 2 with a real kernel that has nothing else, in a virtual machine.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use attune_common::{
+    model::{Execution, ExecutionId, ExecutionStatus, Outcome},
+    store::{ExecutionStore, LogStore, SqliteStore},
+};
+use attune_tests::{
+    service::Machine,
+    static_agent,
+    virtual_machine::{Remains, VirtualMachine},
+};
+use serde_json::json;
+
+/// Takes more memory than there is, beside the bystander.
+const EATS: &str = "until [ -e /tmp/started ]; do sleep 0.1; done
+exec dd if=/dev/zero of=/dev/null bs=300M count=1";
+
+/// Lives while another action runs out of memory, and is killed by somebody else than the kernel.
+const BYSTANDER: &str = "touch /tmp/started
+until grep -q '^oom_kill [1-9]' /sys/fs/cgroup/delegated/memory.events; do sleep 0.1; done
+kill -9 $$";
+
+const ACTIONS: [(&str, &str, &str); 4] = [
+    ("where", "runner_type: shell\n", "cat /proc/self/cgroup"),
+    ("leaves", "runner_type: shell\n", "setsid sleep 1000 >/dev/null 2>&1 & (sleep 1000 &)"),
+    ("bystander", "runner_type: shell\n", BYSTANDER),
+    ("eats", "runner_type: shell\n", EATS),
+];
+
+/// Two agents, one after the other: the first in a group that is its own to divide, the second where groups can only be read, as in
+/// most containers.
+const SCRIPT: &str = "
+export ATTUNE__DATABASE__URL=sqlite:///kept/attune.db ATTUNE__WORKER__CACHE_DIR=/tmp/cache ATTUNE__WORKER__SLOTS=2
+export ATTUNE_WORKER_RUNTIMES=shell PATH=/bin HOME=/root
+echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+for group in delegated read_only; do
+    mkdir /sys/fs/cgroup/$group
+    echo 160M >/sys/fs/cgroup/$group/memory.max
+done
+start() {
+    group=$1 mode=$2 count=$3
+    sh -c 'echo $$ >/sys/fs/cgroup/$0/cgroup.procs; mount -o remount,$1 /sys/fs/cgroup; exec attune-agent --max-executions $2' \
+        $group $mode $count
+    echo \"the agent in $group ended with $?\"
+    echo \"processes left: $(pidof sleep dd)\"
+    echo \"groups left: $(ls /sys/fs/cgroup/$group | grep attune-)\"
+}
+start delegated rw 4
+start read_only ro 2
+";
+
+async fn ended(store: &SqliteStore, id: ExecutionId, remains: &Remains) -> (Execution, Outcome) {
+    let execution = store.execution(id).await.unwrap().unwrap();
+    let outcome = execution.outcome.clone();
+    let outcome = outcome.unwrap_or_else(|| panic!("{execution:#?} has no outcome\n{}", remains.console));
+    (execution, outcome)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn actions_have_groups_of_their_own_where_the_worker_may_make_some() {
+    let machine = Machine::new().await;
+    machine.push(&ACTIONS).await;
+    let mut ids = Vec::new();
+    for name in ["where", "leaves", "bystander", "eats", "where", "eats"] {
+        ids.push(machine.submit(name, json!({})).await);
+    }
+    let virtual_machine = VirtualMachine::default();
+    virtual_machine.add_program("bin/attune-agent", static_agent::x86_64());
+    for name in ["attune.db", "attune.db-wal"] {
+        std::fs::copy(machine.folder().join(name), virtual_machine.root().join("kept").join(name)).unwrap();
+    }
+    let remains = tokio::task::spawn_blocking(|| virtual_machine.run(SCRIPT)).await.unwrap();
+    let store =
+        SqliteStore::open(&format!("sqlite://{}/attune.db", remains.kept.path().display())).await.unwrap();
+
+    let said = |text: &str| assert!(remains.console.contains(text), "{text} is not in\n{}", remains.console);
+    said("the agent in delegated ended with 0\nprocesses left: \ngroups left: attune-worker\n");
+    said("the agent in read_only ended with 0\nprocesses left: \ngroups left: \n");
+
+    let log = async |id| {
+        let chunks = store.read_log(id, 1, 0, u64::MAX).await.unwrap();
+        String::from_utf8(chunks.into_iter().flat_map(|chunk| chunk.data).collect()).unwrap()
+    };
+    let divided = log(ids[0]).await;
+    assert!(divided.starts_with("0::/delegated/attune-") && !divided.contains("worker"), "{divided}");
+    assert_eq!(log(ids[4]).await, "0::/read_only\n");
+
+    let (leaves, left) = ended(&store, ids[1], &remains).await;
+    assert_eq!((leaves.status, left.leaked), (ExecutionStatus::Succeeded, true), "{left:?}");
+
+    // only who ran out of memory is told so, if the kernel counts for each; without groups, a count for all has to do
+    for (id, oom_killed) in [(ids[2], false), (ids[3], true), (ids[5], true)] {
+        let (execution, outcome) = ended(&store, id, &remains).await;
+        assert_eq!(
+            (execution.status, outcome.signal, outcome.oom_killed),
+            (ExecutionStatus::Failed, Some(9), oom_killed),
+            "{}: {outcome:?}\n{}",
+            execution.action.r#ref,
+            remains.console
+        );
+    }
+}
