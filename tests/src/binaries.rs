@@ -32,15 +32,25 @@ pub fn workspace() -> &'static Path {
 fn build() -> PathBuf {
     // measurements are of what people use, tests of what is compiled quickly
     let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-    let mut cargo = Command::new(env!("CARGO"))
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo
         // the whole workspace, as `cargo test --workspace` sees it: with other packages, other features would be chosen and
         // every dependency compiled a second time
         .args(["build", "--quiet", "--locked", "--workspace", "--bins", "--message-format=json"])
         .args(["--profile", profile])
         .current_dir(workspace())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("cargo can be started");
+        .stdout(Stdio::piped());
+    // ring's build script would run again for what `cargo test` tells tests of their package, and all that needs ring would be
+    // compiled again
+    for (name, _) in std::env::vars_os() {
+        if name
+            .to_str()
+            .is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_"))
+        {
+            cargo.env_remove(&name);
+        }
+    }
+    let mut cargo = cargo.spawn().expect("cargo can be started");
     let output = std::io::BufReader::new(cargo.stdout.take().expect("it is piped"));
     let folder = Message::parse_stream(output)
         .filter_map(|message| match message.expect("cargo writes messages") {

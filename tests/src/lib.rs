@@ -18,6 +18,7 @@ pub mod latencies;
 pub mod lease_model;
 pub mod lease_replay;
 pub mod million;
+pub mod pack;
 pub mod podman;
 pub mod postgres;
 mod private_server;

@@ -14,52 +14,11 @@ use std::{
 use attune_common::model::{Execution, ExecutionStatus, Outcome, WorkerKind};
 use attune_tests::{
     binaries,
+    pack::{Pack, run},
     service::{Machine, RunningWorker, runtimes},
 };
 use attune_worker::{environment::variables, runtime_detect, settings::WorkerSettings};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-
-/// A pack `test` that is written file by file.
-struct Pack(TempDir);
-
-impl Pack {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap()).file("pack.yaml", "ref: test\nversion: 1.0.0\n")
-    }
-
-    fn file(self, path: &str, text: &str) -> Self {
-        let place = self.0.path().join(path);
-        fs::create_dir_all(place.parent().unwrap()).unwrap();
-        fs::write(place, text).unwrap();
-        self
-    }
-
-    /// An action `NAME` whose script is `NAME.EXTENSION`, with a JSON result.
-    fn action(self, name: &str, extension: &str, manifest: &str, script: &str) -> Self {
-        let entry_point = format!("{name}.{extension}");
-        let head = format!("ref: test.{name}\nentry_point: {entry_point}\noutput_format: json\n{manifest}");
-        self.file(&format!("actions/{name}.yaml"), &head).file(&format!("actions/{entry_point}"), script)
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// Runs a tool in the pack.
-    fn run(self, command: &[&str]) -> Self {
-        run(self.path(), command);
-        self
-    }
-}
-
-fn run(folder: &Path, command: &[&str]) {
-    let output = Command::new(command[0]).args(&command[1..]).current_dir(folder).output();
-    let output =
-        output.unwrap_or_else(|error| panic!("{}: {error}: is it installed? See tests/run", command[0]));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
-}
 
 /// Makes the wheel `greet-1.0-py3-none-any.whl` in a folder: one module, and the metadata without which it is none.
 fn wheel(folder: &Path) {
@@ -134,7 +93,7 @@ async fn each_of_several_pythons_has_an_environment_and_the_highest_in_range_run
         panic!("two versions of Python are needed: install python3 and pypy3 with pypy3-venv")
     };
     let machine = Machine::new().await;
-    let pack = Pack::new()
+    let pack = Pack::default()
         .file("requirements.txt", "--no-index\n--find-links wheels\ngreet==1.0\n")
         .action("highest", "py", "runner_type: python\nruntime_version: \">=3.8\"\n", PYTHON)
         .action(
@@ -166,7 +125,7 @@ async fn uv_builds_python_environments_and_a_project_file_is_enough() {
     let wheels = tempfile::tempdir().unwrap();
     wheel(wheels.path());
     let url = format!("file://{}/greet-1.0-py3-none-any.whl", wheels.path().display());
-    let pack = Pack::new()
+    let pack = Pack::default()
         .file("pyproject.toml", &format!("[project]\nname = 'test'\ndependencies = ['greet @ {url}']\n"))
         .action("project", "py", "runner_type: python\n", PYTHON);
     machine.push_folder(pack.path()).await;
@@ -185,7 +144,7 @@ async fn uv_builds_python_environments_and_a_project_file_is_enough() {
 #[tokio::test]
 async fn node_finds_modules_by_require_and_by_import() {
     let machine = Machine::new().await;
-    let pack = Pack::new()
+    let pack = Pack::default()
         .file("vendor/greet/package.json", r#"{"name": "greet", "version": "2.0.0", "main": "index.js"}"#)
         .file("vendor/greet/index.js", "module.exports = () => 'hello';")
         .file("package.json", r#"{"name": "test", "dependencies": {"greet": "file:vendor/greet"}}"#)
@@ -209,7 +168,7 @@ async fn node_finds_modules_by_require_and_by_import() {
 #[tokio::test]
 async fn ruby_finds_the_gems_that_the_pack_brings() {
     let machine = Machine::new().await;
-    let gem = Pack::new()
+    let gem = Pack::default()
         .file(
             "greet.gemspec",
             "Gem::Specification.new { |s| s.name = 'greet'; s.version = '1.2.3'; s.summary = 'x'; s.authors = ['x']; \
@@ -217,7 +176,7 @@ async fn ruby_finds_the_gems_that_the_pack_brings() {
         )
         .file("lib/greet.rb", "module Greet; WORD = 'hello'; end\n")
         .run(&["gem", "build", "greet.gemspec", "--output", "greet-1.2.3.gem"]);
-    let pack = Pack::new()
+    let pack = Pack::default()
         .file("Gemfile", "source 'https://rubygems.org'\ngem 'greet'\n")
         .file(
             "Gemfile.lock",
@@ -242,14 +201,14 @@ async fn ruby_finds_the_gems_that_the_pack_brings() {
 #[tokio::test]
 async fn perl_finds_the_distributions_that_the_pack_brings() {
     let machine = Machine::new().await;
-    let distribution = Pack::new()
+    let distribution = Pack::default()
         .file("Greet-1.5/lib/Greet.pm", "package Greet;\nour $VERSION = '1.5';\nsub word { 'hello' }\n1;\n")
         .file(
             "Greet-1.5/Makefile.PL",
             "use ExtUtils::MakeMaker; WriteMakefile(NAME => 'Greet', VERSION_FROM => 'lib/Greet.pm');\n",
         )
         .file("Greet-1.5/MANIFEST", "MANIFEST\nMakefile.PL\nlib/Greet.pm\n");
-    let pack = Pack::new()
+    let pack = Pack::default()
         .file("cpanfile", "requires 'Greet', '1.5';\n")
         .file("vendor/cache/authors/id/M/ME/ME/CHECKSUMS", "")
         .file(
@@ -276,7 +235,7 @@ async fn perl_finds_the_distributions_that_the_pack_brings() {
 #[tokio::test]
 async fn go_finds_the_modules_of_the_pack() {
     let machine = Machine::new().await;
-    let pack = Pack::new()
+    let pack = Pack::default()
         .file(
             "go.mod",
             "module example.com/test\n\ngo 1.18\n\nrequire example.com/greet v0.0.0\n\nreplace example.com/greet => ./greet\n",
@@ -300,7 +259,7 @@ async fn a_compiled_action_runs_by_itself() {
     let machine = Machine::new().await;
     let source = "#include <stdio.h>\nint main(void) { char text[64]; size_t n = fread(text, 1, 63, stdin);\n\
                   printf(\"{\\\"bytes\\\": %zu}\\n\", n); return 0; }\n";
-    let pack = Pack::new()
+    let pack = Pack::default()
         .file("source/count.c", source)
         .file(
             "actions/count.yaml",
@@ -318,7 +277,7 @@ async fn a_compiled_action_runs_by_itself() {
 
 /// A recipe for the shell, whose commands are given, and an action that reads what they left.
 fn shell_pack(recipe: &str) -> Pack {
-    Pack::new()
+    Pack::default()
         .file("shell.lock", "tool 1\n")
         .file("runtimes/sh.yaml", &format!("name: sh\nlock_files: [shell.lock]\n{recipe}"))
         .action("show", "sh", "runner_type: shell\n", "echo \"\\\"$(command -v tool) $TOOL_HOME $0\\\"\"\n")
@@ -467,7 +426,7 @@ async fn installers_get_neither_secrets_nor_parameters_nor_what_is_not_passed_on
 #[tokio::test]
 async fn packs_and_environments_are_read_only_and_nothing_is_written_beside_scripts() {
     let machine = Machine::new().await;
-    let pack = Pack::new()
+    let pack = Pack::default()
         .file("actions/lib.py", "WORD = 'hello'\n")
         .action("import", "py", "runner_type: python\n", "import json, lib; print(json.dumps(lib.WORD))\n")
         .file("runtimes/shell.yaml", "name: shell\nlock_files: [pack.yaml]\ninstall: ['touch {env_dir}/made']\nvariables: {MADE: '{env_dir}'}\n")
@@ -572,7 +531,7 @@ async fn attune_worker_tells_its_progress() {
     let machine = Machine::new().await;
     machine.push_folder(shell_pack(RECIPE).path()).await;
     let broken = "install:\n  - [sh, -c, 'echo no network; exit 1']\n";
-    let other = Pack::new()
+    let other = Pack::default()
         .file("pack.yaml", "ref: broken\nversion: 1.0.0\n")
         .file("lock", "x")
         .file("runtimes/sh.yaml", &format!("name: sh\nlock_files: [lock]\n{broken}"))
@@ -628,12 +587,9 @@ with open(os.environ["ATTUNE_PARAMETERS_FILE"]) as parameters:
 closed = [refused(place) for place in (greet.__file__, sys.prefix + "/new", __file__, os.environ["ATTUNE_PACK_DIR"] + "/new")]
 print(json.dumps({"user": [os.getuid(), os.getgid()], "greet": greet.VERSION, "closed": closed, "given": given}))
 "#;
-    let pack = Pack::new().file("requirements.txt", "--no-index\n--find-links wheels\ngreet==1.0\n").action(
-        "who",
-        "py",
-        "runner_type: python\nparameter_delivery: file\n",
-        script,
-    );
+    let pack = Pack::default()
+        .file("requirements.txt", "--no-index\n--find-links wheels\ngreet==1.0\n")
+        .action("who", "py", "runner_type: python\nparameter_delivery: file\n", script);
     wheel(&pack.path().join("wheels"));
     machine.push_folder(pack.path()).await;
     let mut settings = without_uv(&machine);

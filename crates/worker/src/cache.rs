@@ -58,11 +58,6 @@ pub struct Vacancy {
     _exclusive: FileLock,
 }
 
-enum Attempt {
-    Taken(Taken),
-    Busy,
-}
-
 impl Lease {
     /// Where the content is.
     #[must_use]
@@ -91,33 +86,40 @@ impl Cache {
     pub async fn take(&self, key: &str, mut waiting: impl FnMut()) -> io::Result<Taken> {
         let mut told = false;
         loop {
-            let (cache, key) = (self.clone(), key.to_owned());
-            // removing what a crash left behind blocks
-            match tokio::task::spawn_blocking(move || cache.attempt(&key)).await?? {
-                Attempt::Taken(taken) => return Ok(taken),
-                Attempt::Busy if !told => {
-                    told = true;
-                    waiting();
-                }
-                Attempt::Busy => {}
+            if let Some(taken) = self.try_take(key).await? {
+                return Ok(taken);
+            }
+            if !told {
+                told = true;
+                waiting();
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
-    fn attempt(&self, key: &str) -> io::Result<Attempt> {
+    /// Takes an entry, or the task to fill it, unless somebody else fills it now.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub async fn try_take(&self, key: &str) -> io::Result<Option<Taken>> {
+        let (cache, key) = (self.clone(), key.to_owned());
+        // removing what a crash left behind blocks
+        tokio::task::spawn_blocking(move || cache.attempt(&key)).await?
+    }
+
+    fn attempt(&self, key: &str) -> io::Result<Option<Taken>> {
         if self.content(key).is_some() {
-            let Some(shared) = FileLock::shared(&self.lock_file(key))? else { return Ok(Attempt::Busy) };
+            let Some(shared) = FileLock::shared(&self.lock_file(key))? else { return Ok(None) };
             // it may have been removed before the lock was there
-            return Ok(self.content(key).map_or(Attempt::Busy, |path| {
+            return Ok(self.content(key).map(|path| {
                 shared.touch();
-                Attempt::Taken(Taken::Whole(Lease { path, _shared: shared }))
+                Taken::Whole(Lease { path, _shared: shared })
             }));
         }
         fs::create_dir_all(&self.folder)?;
-        let Some(exclusive) = FileLock::exclusive(&self.lock_file(key))? else { return Ok(Attempt::Busy) };
+        let Some(exclusive) = FileLock::exclusive(&self.lock_file(key))? else { return Ok(None) };
         if self.content(key).is_some() {
-            return Ok(Attempt::Busy);
+            return Ok(None);
         }
         self.remove_leftovers(key, None);
         let folder = tempfile::Builder::new().prefix(&format!("{key}.")).tempdir_in(&self.folder)?.keep();
@@ -125,7 +127,7 @@ impl Cache {
             Vacancy { link: self.folder.join(key), folder, published: false, _exclusive: exclusive };
         // actions may run as others: what they share is readable by all
         fs::set_permissions(&vacancy.folder, fs::Permissions::from_mode(0o755))?;
-        Ok(Attempt::Taken(Taken::Vacant(vacancy)))
+        Ok(Some(Taken::Vacant(vacancy)))
     }
 
     fn lock_file(&self, key: &str) -> PathBuf {

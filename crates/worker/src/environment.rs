@@ -8,6 +8,7 @@
 
 pub mod ahead;
 mod build;
+mod bytecode;
 mod installer_log;
 mod key;
 mod pyproject;
@@ -25,6 +26,7 @@ use std::{
 use anyhow::Context;
 use attune_common::model::{Places, Recipe};
 use build::Build;
+use bytecode::Bytecode;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -42,6 +44,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Environments {
     cache: Cache,
+    bytecode: Bytecode,
     settings: Arc<ExecutionSettings>,
 }
 
@@ -80,7 +83,7 @@ pub struct Prepared {
     pub path: Vec<PathBuf>,
     /// What runs the script in place of the interpreter that was chosen.
     pub interpreter: Option<PathBuf>,
-    in_use: Option<Lease>,
+    in_use: Vec<Lease>,
 }
 
 /// Why there is no environment.
@@ -102,7 +105,8 @@ impl Environments {
     /// The environments of a worker.
     #[must_use]
     pub fn new(settings: Arc<ExecutionSettings>) -> Self {
-        Self { cache: Cache::new(settings.cache_dir.join("environments")), settings }
+        let cache = Cache::new(settings.cache_dir.join("environments"));
+        Self { cache, bytecode: Bytecode::new(settings.clone()), settings }
     }
 
     /// The environment of an action, built if it is not there.
@@ -110,13 +114,25 @@ impl Environments {
     /// # Errors
     /// When an installer fails, the time is up, or the end is asked for.
     pub async fn prepare(&self, wanted: Wanted<'_>, bounds: &Bounds) -> Result<Prepared, NotPrepared> {
+        let mut prepared = self.environment(wanted, bounds).await?;
+        if let (Some(interpreter), "python") = (wanted.interpreter, wanted.runtime) {
+            let environment = prepared.in_use.first().map(Lease::path);
+            if let Some(compiled) = self.bytecode.of(interpreter, environment).await {
+                prepared.variables.push(("PYTHONPYCACHEPREFIX".into(), compiled.path().into()));
+                prepared.in_use.push(compiled);
+            }
+        }
+        Ok(prepared)
+    }
+
+    async fn environment(&self, wanted: Wanted<'_>, bounds: &Bounds) -> Result<Prepared, NotPrepared> {
         let mut prepared = Prepared {
             pack: wanted.pack.to_owned(),
             variables: variables::of_runtime(wanted.runtime, &self.settings)
                 .context("cannot make the caches of the runtime")?,
             path: Vec::new(),
             interpreter: None,
-            in_use: None,
+            in_use: Vec::new(),
         };
         let Some(interpreter) = wanted.interpreter else { return Ok(prepared) };
         prepared.path.extend(interpreter.path.parent().map(Path::to_owned));
@@ -139,7 +155,7 @@ impl Environments {
         prepared.variables.extend(recipe.variables.iter().map(fill));
         prepared.interpreter = recipe.interpreter.as_ref().map(|template| template.fill(places).into());
         prepared.path.splice(0..0, path);
-        prepared.in_use = Some(lease);
+        prepared.in_use.push(lease);
         Ok(prepared)
     }
 
@@ -193,10 +209,9 @@ impl Environments {
         }
     }
 
-    /// The cache itself, to be kept tidy.
-    #[must_use]
-    pub fn cache(&self) -> &Cache {
-        &self.cache
+    /// Waits until everything that is prepared in the background is there.
+    async fn compiled(&self) {
+        self.bytecode.idle().await;
     }
 }
 

@@ -56,7 +56,7 @@ async fn prepare_all(
     packs: &PackCache,
     environments: &Environments,
     detection: &Detection,
-    end: watch::Receiver<Option<EndReason>>,
+    mut end: watch::Receiver<Option<EndReason>>,
 ) {
     let known = match known(store).await {
         Ok(known) => known,
@@ -87,6 +87,10 @@ async fn prepare_all(
                 tracing::warn!(number = number + 1, of, pack, runtime, %interpreter, timed_out, "not prepared");
             }
         }
+    }
+    tokio::select! {
+        () = environments.compiled() => {}
+        _ = end.wait_for(Option::is_some) => {}
     }
 }
 

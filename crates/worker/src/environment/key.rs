@@ -16,12 +16,37 @@ use crate::runtime_detect::{Interpreter, loader_of};
 const FORMAT: &str = "attune environment 1";
 
 /// A digest that cannot confuse where one part ends and the next begins.
-struct Parts(Sha256);
+pub(super) struct Parts(Sha256);
 
 impl Parts {
-    fn add(&mut self, part: &[u8]) {
+    /// Begins with what tells these names from others.
+    pub(super) fn new(format: &str) -> Self {
+        let mut parts = Self(Sha256::new());
+        parts.add(format.as_bytes());
+        parts
+    }
+
+    pub(super) fn add(&mut self, part: &[u8]) {
         self.0.update((part.len() as u64).to_le_bytes());
         self.0.update(part);
+    }
+
+    /// Everything that tells one interpreter from another: where it is, what it says of itself, and for which C library and processor
+    /// it is made.
+    pub(super) fn add_interpreter(&mut self, interpreter: &Interpreter) {
+        self.add(std::env::consts::ARCH.as_bytes());
+        let loader = loader_of(&interpreter.resolved);
+        for path in [Some(&interpreter.path), Some(&interpreter.resolved), loader.as_ref()] {
+            self.add(path.map_or(&[][..], |path| path.as_os_str().as_encoded_bytes()));
+        }
+        for text in [&interpreter.raw_version, &interpreter.implementation, &interpreter.banner] {
+            self.add(text.as_deref().unwrap_or_default().as_bytes());
+        }
+    }
+
+    /// The digest as a name.
+    pub(super) fn name(self) -> String {
+        hex::encode(self.0.finalize())
     }
 }
 
@@ -37,19 +62,10 @@ pub(super) fn of(
     interpreter: &Interpreter,
     folder: &Path,
 ) -> io::Result<String> {
-    let mut parts = Parts(Sha256::new());
-    parts.add(FORMAT.as_bytes());
+    let mut parts = Parts::new(FORMAT);
     parts.add(folder.as_os_str().as_encoded_bytes());
     parts.add(&serde_json::to_vec(recipe)?);
-    parts.add(std::env::consts::ARCH.as_bytes());
-    for path in
-        [Some(&interpreter.path), Some(&interpreter.resolved), loader_of(&interpreter.resolved).as_ref()]
-    {
-        parts.add(path.map_or(&[][..], |path| path.as_os_str().as_encoded_bytes()));
-    }
-    for text in [&interpreter.raw_version, &interpreter.implementation, &interpreter.banner] {
-        parts.add(text.as_deref().unwrap_or_default().as_bytes());
-    }
+    parts.add_interpreter(interpreter);
     let neighbours = neighbours(recipe, pack)?;
     let mut names_files = false;
     for lock in &recipe.lock_files {
@@ -67,7 +83,7 @@ pub(super) fn of(
     if names_files {
         parts.add(digest.as_bytes());
     }
-    Ok(hex::encode(parts.0.finalize()))
+    Ok(parts.name())
 }
 
 /// What lies beside the lock files at the top of the pack.

@@ -8,7 +8,7 @@ use crate::{cache::Cache, packs::PackCache};
 /// How often caches are looked through while the worker runs.
 const INTERVAL: Duration = Duration::from_hours(1);
 
-/// Removes unpacked packs and environments that were not used for long, now and every hour. Never returns.
+/// Removes unpacked packs, environments and compiled modules that were not used for long, now and every hour. Never returns.
 pub async fn regularly(packs: PackCache, environments: Environments) {
     let mut timer = tokio::time::interval(INTERVAL);
     loop {
@@ -17,7 +17,8 @@ pub async fn regularly(packs: PackCache, environments: Environments) {
         let (max_age, max_bytes) = (settings.environment_max_age, settings.environment_max_bytes);
         // packs are small, and the store has them: only their age counts
         collect("packs", packs.cache().clone(), max_age, u64::MAX).await;
-        collect("environments", environments.cache().clone(), max_age, max_bytes).await;
+        collect("environments", environments.cache.clone(), max_age, max_bytes).await;
+        collect("bytecode", environments.bytecode.cache().clone(), max_age, max_bytes).await;
     }
 }
 

@@ -37,11 +37,8 @@ pub fn passed(settings: &ExecutionSettings) -> Vec<(OsString, OsString)> {
 /// What a runtime needs to behave in a process that nobody watches: output as it comes, and nothing written beside the
 /// scripts, which are shared.
 ///
-/// Python writes no bytecode at all rather than elsewhere (`PYTHONPYCACHEPREFIX`). With a prefix it no longer reads what is
-/// compiled beside the libraries either, so a private one makes every start compile the standard library (measured with
-/// asyncio, json and urllib.request: 0.37 s instead of 0.07 s), and a shared one would let an action plant code for others.
-/// What environments install is compiled when they are built. Node, Ruby, Perl and R write nothing beside scripts; what
-/// their libraries cache goes to HOME, which is private.
+/// Python writes no bytecode at all; what is compiled, the worker does ([`bytecode`](super::bytecode)). Node, Ruby, Perl and R
+/// write nothing beside scripts; what their libraries cache goes to HOME, which is private.
 ///
 /// # Errors
 /// When a cache for the user that actions run as cannot be made.
