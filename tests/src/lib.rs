@@ -19,6 +19,7 @@ pub mod lease_model;
 pub mod lease_replay;
 pub mod million;
 pub mod pack;
+pub mod pgbouncer;
 pub mod podman;
 pub mod postgres;
 mod private_server;

@@ -24,6 +24,7 @@ use crate::{
     dev::shown,
     postgres::free_port,
     private_server::{self, Watcher},
+    rootfs,
 };
 
 /// Who uses the vhosts.
@@ -242,21 +243,14 @@ fn vhost_name(number: usize) -> String {
     format!("test_{number}")
 }
 
-/// Enters a root file system, with this machine's devices, processes and temporary files, and becomes a program there.
-const ENTER: &str = r#"
-root=$1; shift
-for folder in dev proc tmp; do mount --rbind "/$folder" "$root/$folder" || exit; done
-exec chroot "$root" "$@"
-"#;
-
 /// A program of RabbitMQ: that of the root file system `ATTUNE_RABBITMQ_ROOT` (which `tests/rootfs rabbitmq` makes), or else the
 /// newest one of this machine. What Debian has in `PATH` runs as another user, with one folder for all.
 fn program(name: &str) -> Command {
     if let Some(root) = env::var_os("ATTUNE_RABBITMQ_ROOT").map(PathBuf::from) {
         let file = debian_folders(&root).pop().expect("there is a RabbitMQ").join(name);
         let inside = Path::new("/").join(file.strip_prefix(&root).unwrap());
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--", "sh", "-c", ENTER, "sh"]).arg(root).arg(inside);
+        let mut command = rootfs::enter(&root);
+        command.arg(inside);
         return command;
     }
     let path = env::var_os("PATH").unwrap_or_default();

@@ -23,6 +23,22 @@ pub fn path(name: &str) -> PathBuf {
     PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim_end()).join(name)
 }
 
+/// Enters a root file system, with this machine's devices, processes and temporary files, and becomes a program there.
+const ENTER: &str = r#"
+root=$1; shift
+for folder in dev proc tmp; do mount --rbind "/$folder" "$root/$folder" || exit; done
+exec chroot "$root" "$@"
+"#;
+
+/// A command that runs a program of a root file system, with this machine's devices, processes and temporary files. The
+/// program's path there, and its arguments, are to be added; what is mounted goes with it.
+#[must_use]
+pub fn enter(root: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--", "sh", "-c", ENTER, "sh"]).arg(root);
+    command
+}
+
 /// Who runs the agent, and what is there.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sandbox {
