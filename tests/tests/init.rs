@@ -169,6 +169,14 @@ async fn orphans_are_reaped() {
     let (first, worker) = container.first_and_worker();
     // whatever came to the first process is gone, and no zombie is left of it
     wait_for("the worker to be alone", || children(first) == [worker]);
+    // one that is not the worker's, as a probe or a debugger leaves it
+    let mark = format!("{}", 100_000 + first);
+    let enter = ["-t", &first.to_string(), "-p", "-m", "--", "sh", "-c", "sleep \"$0\" & exit", &mark];
+    assert!(Command::new("nsenter").args(enter).status().unwrap().success());
+    wait_for("it to be the first process's", || children(first).len() == 2);
+    let orphan = children(first).into_iter().find(|id| *id != worker).unwrap();
+    signal(orphan, Signal::KILL);
+    wait_for("the worker to be alone again", || children(first) == [worker]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

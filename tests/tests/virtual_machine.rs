@@ -22,7 +22,11 @@ const BYSTANDER: &str = "touch /tmp/started
 until grep -q '^oom_kill [1-9]' /sys/fs/cgroup/delegated/memory.events; do sleep 0.1; done
 kill -9 $$";
 
-const ACTIONS: [(&str, &str, &str); 4] = [
+/// Only one that it starts takes more memory than there is.
+const CHILD: &str = "dd if=/dev/zero of=/dev/null bs=300M count=1 || exit 3";
+
+const ACTIONS: [(&str, &str, &str); 5] = [
+    ("child", "runner_type: shell\n", CHILD),
     ("where", "runner_type: shell\n", "cat /proc/self/cgroup"),
     ("leaves", "runner_type: shell\n", "setsid sleep 1000 >/dev/null 2>&1 & (sleep 1000 &)"),
     ("bystander", "runner_type: shell\n", BYSTANDER),
@@ -47,7 +51,7 @@ start() {
     echo \"processes left: $(pidof sleep dd)\"
     echo \"groups left: $(ls /sys/fs/cgroup/$group | grep attune-)\"
 }
-start delegated rw 4
+start delegated rw 5
 start read_only ro 2
 ";
 
@@ -63,7 +67,7 @@ async fn actions_have_groups_of_their_own_where_the_worker_may_make_some() {
     let machine = Machine::new().await;
     machine.push(&ACTIONS).await;
     let mut ids = Vec::new();
-    for name in ["where", "leaves", "bystander", "eats", "where", "eats"] {
+    for name in ["where", "leaves", "bystander", "eats", "child", "where", "eats"] {
         ids.push(machine.submit(name, json!({})).await);
     }
     let virtual_machine = VirtualMachine::default();
@@ -85,13 +89,13 @@ async fn actions_have_groups_of_their_own_where_the_worker_may_make_some() {
     };
     let divided = log(ids[0]).await;
     assert!(divided.starts_with("0::/delegated/attune-") && !divided.contains("worker"), "{divided}");
-    assert_eq!(log(ids[4]).await, "0::/read_only\n");
+    assert_eq!(log(ids[5]).await, "0::/read_only\n");
 
     let (leaves, left) = ended(&store, ids[1], &remains).await;
     assert_eq!((leaves.status, left.leaked), (ExecutionStatus::Succeeded, true), "{left:?}");
 
     // only who ran out of memory is told so, if the kernel counts for each; without groups, a count for all has to do
-    for (id, oom_killed) in [(ids[2], false), (ids[3], true), (ids[5], true)] {
+    for (id, oom_killed) in [(ids[2], false), (ids[3], true), (ids[6], true)] {
         let (execution, outcome) = ended(&store, id, &remains).await;
         assert_eq!(
             (execution.status, outcome.signal, outcome.oom_killed),
@@ -101,4 +105,7 @@ async fn actions_have_groups_of_their_own_where_the_worker_may_make_some() {
             remains.console
         );
     }
+    let (_, child) = ended(&store, ids[4], &remains).await;
+    assert_eq!((child.exit_code, child.oom_killed), (Some(3), true), "{child:?}");
+    assert!(child.error.as_ref().is_some_and(|error| error.contains("memory ran out")), "{child:?}");
 }

@@ -27,6 +27,12 @@ async fn an_action_runs_and_its_result_and_log_are_recorded() {
     let outcome = ended.outcome.unwrap();
     assert_eq!((outcome.exit_code, outcome.result), (Some(0), Some(json!({"got": {"n": 3}}))));
     assert!(outcome.interpreter.unwrap().starts_with("/bin/sh"));
+    assert!(
+        outcome.peak_memory_bytes.is_some_and(|bytes| bytes > 100_000),
+        "{:?}",
+        outcome.peak_memory_bytes
+    );
+    assert!(outcome.cpu_seconds.is_some_and(|seconds| seconds > 0.0), "{:?}", outcome.cpu_seconds);
     let chunks = machine.store.read_log(id, 1, 0, u64::MAX).await.unwrap();
     let of = |stream| {
         let bytes: Vec<u8> =
@@ -39,6 +45,37 @@ async fn an_action_runs_and_its_result_and_log_are_recorded() {
     worker.stopped().await;
     assert!(machine.store.workers().await.unwrap().is_empty(), "it has deregistered");
     assert_eq!(machine.leftover_workspaces(), 0);
+}
+
+#[tokio::test]
+async fn every_byte_is_in_the_stored_log() {
+    let machine = Machine::new().await;
+    let script = "for high in 0 1 2 3; do for middle in 0 1 2 3 4 5 6 7; do for low in 0 1 2 3 4 5 6 7; do \
+                  printf \"\\\\$high$middle$low\"; done; done; done";
+    machine.push(&[("bytes", "", script)]).await;
+    let worker = machine.start(machine.settings()).await;
+    let id = machine.submit("bytes", json!({})).await;
+    let ended = machine.ended(id).await;
+    let chunks = machine.store.read_log(id, 1, 0, u64::MAX).await.unwrap();
+    let stored: Vec<u8> = chunks.into_iter().flat_map(|chunk| chunk.data).collect();
+    assert_eq!(stored, (0..=255).collect::<Vec<u8>>(), "{ended:?}");
+    worker.stop.drain();
+    worker.stopped().await;
+}
+
+#[tokio::test]
+async fn an_action_is_asked_to_end_by_its_own_signal() {
+    let machine = Machine::new().await;
+    let script = "trap 'echo asked by USR1; exit 0' USR1; echo started; while :; do sleep 0.02; done";
+    machine.push(&[("own", "stop_signal: SIGUSR1\n", script)]).await;
+    let worker = machine.start(machine.settings()).await;
+    let id = machine.submit("own", json!({})).await;
+    machine.logged(id, 1, "started").await;
+    machine.cancel(id).await;
+    assert_eq!(machine.ended(id).await.status, ExecutionStatus::Cancelled);
+    assert!(machine.log(id, 1).await.ends_with("asked by USR1\n"));
+    worker.stop.drain();
+    worker.stopped().await;
 }
 
 #[tokio::test]

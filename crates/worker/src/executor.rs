@@ -37,6 +37,10 @@ use crate::{
 /// Pieces of output that wait between the pipes and the log.
 const OUTPUT_BACKLOG: usize = 16;
 
+/// First and longest pause before something is told to a store once more that did not answer.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
 /// Runs executions of one worker.
 #[derive(Clone)]
 pub struct Executor {
@@ -105,7 +109,7 @@ impl Executor {
         };
         match attempt.verdict {
             Verdict::Ended(status) => self.finish(fence, status, attempt.outcome, attempt.log, &end).await,
-            Verdict::GiveBack => self.give_back(fence, &execution).await,
+            Verdict::GiveBack => self.give_back(fence, &execution, &end).await,
             Verdict::LeaseLost => {
                 self.metrics.lease_lost();
                 tracing::warn!(execution = %execution.id, "ended: the lease is lost");
@@ -294,7 +298,7 @@ impl Executor {
         log: Vec<NewLogChunk>,
         end: &watch::Sender<Option<EndReason>>,
     ) -> bool {
-        let mut pause = Duration::from_millis(100);
+        let mut pause = FIRST_PAUSE;
         loop {
             match self.store.finish(fence, status, outcome.clone(), log.clone()).await {
                 Ok(()) => {
@@ -320,29 +324,39 @@ impl Executor {
                 return false;
             }
             tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_secs(5));
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    async fn give_back(&self, fence: Fence, execution: &Execution) {
-        match self.store.release(fence).await {
-            Ok(()) => {
-                self.metrics.given_back();
-                tracing::info!(execution = %fence.execution, "given back to the queue");
-                let ring =
-                    Ring::Queued { execution: execution.id, requirement: execution.requirement.clone() };
-                doorbell::ring(&*self.doorbell, &ring).await;
+    /// Gives an execution back; tries again until the store has answered, or the lease is gone: an attempt that only ran out of its
+    /// lease would count.
+    async fn give_back(&self, fence: Fence, execution: &Execution, end: &watch::Sender<Option<EndReason>>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            match self.store.release(fence).await {
+                Ok(()) => break,
+                Err(StoreError::Fenced) => {
+                    self.metrics.lease_lost();
+                    tracing::warn!(execution = %fence.execution, "not given back: the lease is lost");
+                    return;
+                }
+                Err(error) => {
+                    self.metrics.store_failed(Operation::Release);
+                    tracing::warn!(execution = %fence.execution, %error, "cannot give back, trying again");
+                }
             }
-            Err(StoreError::Fenced) => {
+            if *end.borrow() == Some(EndReason::LeaseLost) {
                 self.metrics.lease_lost();
-                tracing::warn!(execution = %fence.execution, "not given back: the lease is lost");
+                tracing::warn!(execution = %fence.execution, "not given back: the store did not answer while the lease lasted");
+                return;
             }
-            // its lease will expire, and it goes back to the queue then
-            Err(error) => {
-                self.metrics.store_failed(Operation::Release);
-                tracing::warn!(execution = %fence.execution, %error, "cannot give back");
-            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        self.metrics.given_back();
+        tracing::info!(execution = %fence.execution, "given back to the queue");
+        let ring = Ring::Queued { execution: execution.id, requirement: execution.requirement.clone() };
+        doorbell::ring(&*self.doorbell, &ring).await;
     }
 }
 

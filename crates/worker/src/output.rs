@@ -80,7 +80,14 @@ impl ResultBuffer {
             OutputFormat::Yaml => attune_common::yaml::parse(&text).map_err(|error| {
                 format!("standard output is not a YAML document: {}", redactor.text(&error))
             }),
-            OutputFormat::Json | OutputFormat::Text => last_document(&text, redactor),
+            OutputFormat::Json | OutputFormat::Text => last_document(&text, redactor).map_err(|error| {
+                let limit = self.limit;
+                if self.cut {
+                    format!("{error}; only the last {limit} bytes are read for a result")
+                } else {
+                    error
+                }
+            }),
         }?;
         if let Some(schema) = schema {
             check(schema, &result, redactor)?;

@@ -24,9 +24,6 @@ use self::{cgroup::Cgroup, oom::OomKills};
 pub use crate::supervisor::protocol::Status;
 use crate::{confinement::Confinement, supervisor::protocol::Total};
 
-/// How long output may still come after the process has ended: whoever holds the pipes then is none of our business.
-const DRAIN_LIMIT: Duration = Duration::from_secs(10);
-
 /// How long the supervisor is waited for once everything was killed; what the kernel does not let go of stays with it.
 const END_LIMIT: Duration = Duration::from_secs(30);
 
@@ -116,34 +113,49 @@ pub async fn run(
     let readers = capture::start(supervised.child(), &output, &exited);
     drop(output);
 
-    let (status, timed_out, reason) = tokio::select! {
-        status = supervised.ended() => (status, false, None),
-        () = tokio::time::sleep_until(deadline) => (supervised.terminate(limits).await, true, None),
-        reason = requested(&mut end) => (supervised.terminate(limits).await, false, Some(reason)),
+    let (stop, timed_out, reason) = tokio::select! {
+        status = supervised.ended() => (Err(status), false, None),
+        () = tokio::time::sleep_until(deadline) => (Ok(Instant::now()), true, None),
+        reason = requested(&mut end) => (Ok(Instant::now()), false, Some(reason)),
     };
-    // who no longer reads its input does not hold it open either
-    drop(feeding);
-    let by_itself = !timed_out && reason.is_none();
-    if !by_itself {
-        supervised.end_all().await;
-    }
-    exited.cancel();
-    let closed = readers.finish(DRAIN_LIMIT).await;
-    if by_itself {
-        supervised.end_all().await;
-    }
-    let total = tokio::time::timeout(END_LIMIT, supervised.done()).await.unwrap_or_else(|_| {
-        tracing::warn!("some of what an action started cannot be killed: the kernel holds it");
-        Total { outlived: 1, ..Total::default() }
-    });
+    let by_itself = stop.is_err();
+    let (status, closed, total) = match stop {
+        Err(status) => {
+            // who no longer reads its input does not hold it open either
+            drop(feeding);
+            exited.cancel();
+            let closed = readers.finish().await;
+            supervised.end_all(Duration::ZERO).await;
+            (status, closed, end_of(&mut supervised, Duration::ZERO).await)
+        }
+        Ok(asked) => {
+            let status = supervised.terminate(limits).await;
+            drop(feeding);
+            // what a shell had started may still tidy up when the shell is gone, and says so
+            let grace = limits.kill_grace.saturating_sub(asked.elapsed());
+            supervised.end_all(grace).await;
+            let total = end_of(&mut supervised, grace).await;
+            exited.cancel();
+            (status, readers.finish().await, total)
+        }
+    };
     Ok(Ending {
         status,
         timed_out,
         // a lease that was lost in the last moment must not be reported on
         reason: reason.or_else(|| end.borrow().filter(|reason| *reason == EndReason::LeaseLost)),
         leaked: by_itself && (!closed || total.outlived > 0),
-        oom_killed: by_itself && killed(status) && oom_kills.happened(),
+        // the counter of the worker's own group may have risen for somebody else
+        oom_killed: (cgroup.is_some() || by_itself && killed(status)) && oom_kills.happened(),
         total,
+    })
+}
+
+/// Waits until nothing of an action lives any more.
+async fn end_of(supervised: &mut Supervised, grace: Duration) -> Total {
+    tokio::time::timeout(grace + END_LIMIT, supervised.done()).await.unwrap_or_else(|_| {
+        tracing::warn!("some of what an action started cannot be killed: the kernel holds it");
+        Total { outlived: 1, ..Total::default() }
     })
 }
 

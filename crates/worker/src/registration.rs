@@ -82,6 +82,7 @@ pub(crate) async fn heartbeat(
     let mut ticks = tokio::time::interval(settings.heartbeat_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut renewed = Instant::now();
+    let mut registered = true;
     let mut unknown = Vec::new();
     loop {
         health.turned(Loop::Heartbeat, settings.heartbeat_interval + STUCK_AFTER);
@@ -100,13 +101,16 @@ pub(crate) async fn heartbeat(
                 unknown = give_back_unknown(&store, id, &leases, &running, &unknown).await;
                 if silent_for > settings.lease {
                     tracing::warn!(worker = %id, ?silent_for, "this worker was not heard of for longer than a lease");
-                    register_again(&store, id, &settings, &capabilities).await;
+                    registered = false;
+                }
+                if !registered {
+                    registered = register_again(&store, id, &settings, &capabilities).await;
                 }
             }
             Err(StoreError::NotFound(_)) => {
                 health.unmet(Condition::Registered, "the store does not know this worker any more");
                 tracing::warn!(worker = %id, "the store does not know this worker any more");
-                register_again(&store, id, &settings, &capabilities).await;
+                registered = register_again(&store, id, &settings, &capabilities).await;
             }
             Err(error) => {
                 health.metrics().store_failed(Operation::Heartbeat);
@@ -125,11 +129,13 @@ async fn register_again(
     id: WorkerId,
     settings: &WorkerSettings,
     capabilities: &Capabilities,
-) {
-    match register(store, id, settings, capabilities).await {
+) -> bool {
+    let registered = register(store, id, settings, capabilities).await;
+    match &registered {
         Ok(()) => tracing::info!(worker = %id, "registered again"),
         Err(error) => tracing::warn!(%error, "cannot register again, trying with the next heartbeat"),
     }
+    registered.is_ok()
 }
 
 /// Gives back leases whose claim was never answered: the store gave them, but nothing here runs them. Returns those seen

@@ -139,12 +139,19 @@ pub fn judge(
             Some(format!("not finished after {timeout:?}, its time limit")),
         ),
         None => match (ending.status, &result) {
-            _ if ending.oom_killed => (
+            (Status::Exited(0), Ok(_)) => (Verdict::Ended(ExecutionStatus::Succeeded), None),
+            (Status::Exited(0), Err(error)) => (Verdict::Ended(ExecutionStatus::Failed), Some(error.clone())),
+            // 137 is how shells report that what they ran was killed
+            (Status::Exited(137) | Status::Signalled(_), _) if ending.oom_killed => (
                 Verdict::Ended(ExecutionStatus::Failed),
                 Some("the kernel ended the process because memory ran out".to_owned()),
             ),
-            (Status::Exited(0), Ok(_)) => (Verdict::Ended(ExecutionStatus::Succeeded), None),
-            (Status::Exited(0), Err(error)) => (Verdict::Ended(ExecutionStatus::Failed), Some(error.clone())),
+            (Status::Exited(code), _) if ending.oom_killed => (
+                Verdict::Ended(ExecutionStatus::Failed),
+                Some(format!(
+                    "the process exited with status {code}, after the kernel had ended one that it started because memory ran out"
+                )),
+            ),
             (Status::Exited(code), _) => (
                 Verdict::Ended(ExecutionStatus::Failed),
                 Some(format!("the process exited with status {code}")),
@@ -159,6 +166,8 @@ pub fn judge(
             ),
         },
     };
+    // nothing that has run took no memory: then nobody was left to measure
+    let measured = Some(ending.total).filter(|total| total.peak_memory_bytes > 0);
     let outcome = Outcome {
         exit_code,
         signal,
@@ -169,8 +178,8 @@ pub fn judge(
         log_bytes_dropped: log.dropped,
         leaked: ending.leaked,
         oom_killed: ending.oom_killed,
-        peak_memory_bytes: Some(ending.total.peak_memory_bytes),
-        cpu_seconds: Some(ending.total.cpu_micros as f64 / 1e6),
+        peak_memory_bytes: measured.map(|total| total.peak_memory_bytes),
+        cpu_seconds: measured.map(|total| total.cpu_micros as f64 / 1e6),
         artifacts: Vec::new(),
     };
     Attempt { verdict, outcome, log: log.pending }

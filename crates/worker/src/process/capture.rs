@@ -8,11 +8,15 @@ use tokio::{
     process::Child,
     sync::mpsc,
     task::JoinSet,
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 /// Most bytes read at once: the size of a pipe (pipe(7)).
 const READ_BYTES: usize = 64 * 1024;
+
+/// How long output may still come after the process has ended: whoever holds the pipes then is none of our business.
+const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long a pipe may be silent after the process has ended before it is closed.
 const IDLE_LIMIT: Duration = Duration::from_millis(500);
@@ -31,8 +35,8 @@ pub struct Output {
 enum PipeEnd {
     /// Every writer has closed it.
     Closed,
-    /// It was silent for too long after the process had ended.
-    Silent,
+    /// It was silent for too long after the process had ended, or somebody else went on writing.
+    Abandoned,
 }
 
 /// The tasks that read.
@@ -51,17 +55,14 @@ pub(super) fn start(child: &mut Child, output: &mpsc::Sender<Output>, exited: &C
 }
 
 impl Readers {
-    /// Waits until both pipes are closed, silent, or `limit` has passed. Returns whether both were closed.
-    pub(super) async fn finish(mut self, limit: Duration) -> bool {
-        let all = async {
-            let mut closed = true;
-            while let Some(one) = self.0.join_next().await {
-                closed &= one.is_ok_and(|end| end == PipeEnd::Closed);
-            }
-            closed
-        };
-        // what is still reading then is aborted with the set
-        tokio::time::timeout(limit, all).await.unwrap_or(false)
+    /// Waits until both pipes are closed or abandoned, and what was read is taken, however long that takes. Returns whether both
+    /// were closed.
+    pub(super) async fn finish(mut self) -> bool {
+        let mut closed = true;
+        while let Some(one) = self.0.join_next().await {
+            closed &= one.is_ok_and(|end| end == PipeEnd::Closed);
+        }
+        closed
     }
 }
 
@@ -72,6 +73,9 @@ async fn read(
     exited: CancellationToken,
 ) -> PipeEnd {
     let mut buffer = vec![0; READ_BYTES];
+    let mut deadline = None;
+    // what a pipe holds when the time is up was written in time
+    let mut late = 0;
     loop {
         let silent = async {
             exited.cancelled().await;
@@ -80,11 +84,19 @@ async fn read(
         let read = tokio::select! {
             biased;
             read = pipe.read(&mut buffer) => read,
-            () = silent => return PipeEnd::Silent,
+            () = silent => return PipeEnd::Abandoned,
         };
         match read {
             Ok(0) | Err(_) => return PipeEnd::Closed,
             Ok(length) => {
+                if exited.is_cancelled()
+                    && Instant::now() > *deadline.get_or_insert_with(|| Instant::now() + DRAIN_LIMIT)
+                {
+                    late += length;
+                    if late > READ_BYTES {
+                        return PipeEnd::Abandoned;
+                    }
+                }
                 // a receiver that is gone wants no more; the pipe is read on, or the process would wait
                 let _ = output.send(Output { stream, data: buffer[..length].to_vec() }).await;
             }

@@ -1,6 +1,6 @@
 //! The worker's side of a supervisor.
 
-use std::io;
+use std::{io, time::Duration};
 
 use tokio::{
     io::AsyncWriteExt,
@@ -99,14 +99,14 @@ impl Supervised {
         self.order(Order::Signal(limits.stop_signal)).await;
         let ended = async { self.reports.readable().await };
         if tokio::time::timeout(limits.kill_grace, ended).await.is_err() {
-            self.order(Order::End).await;
+            self.end_all(Duration::ZERO).await;
         }
         self.ended().await
     }
 
-    /// Asks for the end of whatever there still is.
-    pub(super) async fn end_all(&mut self) {
-        self.order(Order::End).await;
+    /// Asks for the end of whatever there still is. Others of the action's group, which were asked to end with it, have this long.
+    pub(super) async fn end_all(&mut self, grace: Duration) {
+        self.order(Order::End { grace_millis: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX) }).await;
     }
 
     /// Waits until nothing of the action lives any more.

@@ -113,8 +113,9 @@ fn hear(mut orders: UnixStream, leader: Pid, shared: &Shared, cgroup: Option<&Pa
                     let _ = kill_process_group(leader, signal);
                 }
             }
-            Ok(Order::End) => {
+            Ok(Order::End { grace_millis }) => {
                 if shared.leader_ended.load(Ordering::SeqCst) {
+                    descendants::wait_for_group(leader, Duration::from_millis(grace_millis));
                     let left = descendants::wait_for_none(PATIENCE);
                     shared.outlived.store(u32::try_from(left).unwrap_or(u32::MAX), Ordering::SeqCst);
                 }

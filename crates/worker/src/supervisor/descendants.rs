@@ -10,7 +10,10 @@ use std::{
 
 use rustix::{
     io::Errno,
-    process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, waitid, waitpid},
+    process::{
+        Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, test_kill_process_group,
+        waitid, waitpid,
+    },
 };
 
 /// Time between two looks at what is left.
@@ -112,6 +115,15 @@ pub(super) fn wait_for_none(patience: Duration) -> usize {
         thread::sleep(LOOK);
     }
     0
+}
+
+/// Waits for at most `patience` until nobody is left in a process group, whose leader may have ended.
+pub(super) fn wait_for_group(group: Pid, patience: Duration) {
+    let until = Instant::now() + patience;
+    // ended ones are members until they are reaped, which another thread does at once
+    while Instant::now() < until && test_kill_process_group(group).is_ok() {
+        thread::sleep(LOOK);
+    }
 }
 
 /// Ends everything below this process, however fast it starts more; a control group ends all of it in one step.

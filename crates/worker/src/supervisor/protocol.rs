@@ -42,8 +42,9 @@ pub(crate) struct Start {
 pub(crate) enum Order {
     /// Send this signal to the action's process group.
     Signal(i32),
-    /// End whatever there still is.
-    End,
+    /// End whatever there still is. If the action's own process has ended, others of its group have this long, in milliseconds, to do
+    /// what the signal asked of them.
+    End { grace_millis: u64 },
 }
 
 /// What the supervisor says, in this order.

@@ -32,6 +32,49 @@ async fn a_process_can_tidy_up_when_it_is_asked_to_end() {
 }
 
 #[tokio::test]
+async fn what_a_shell_has_started_can_tidy_up_though_the_shell_is_gone() {
+    // the shell has no trap: it ends at once
+    let script = "(trap 'sleep 0.7; echo tidy; exit' TERM; echo ready; while :; do sleep 0.01; done) & wait";
+    let ask = Ask { end_when: Some(("ready", EndReason::Cancelled)), ..Ask::new(script) };
+    let run = ask.run().await;
+    assert_eq!((run.ending.status, run.text()), (Status::Signalled(15), "ready\ntidy"));
+
+    // until its time is up, and not what the signal did not reach
+    let script = "setsid sleep 300 & (trap '' TERM; echo $$ ready; sleep 300) & sleep 0.1; wait";
+    let ask = Ask {
+        limits: limits(LONG, Duration::from_millis(300)),
+        end_when: Some(("ready", EndReason::Cancelled)),
+        ..Ask::new(script)
+    };
+    let run = ask.run().await;
+    assert_eq!((run.ending.status, run.ending.total.outlived), (Status::Signalled(15), 2));
+}
+
+#[tokio::test]
+async fn who_goes_on_writing_is_not_listened_to_for_ever() {
+    let run = shell("yes & exit 5").await;
+    assert_eq!((run.ending.status, run.ending.leaked), (Status::Exited(5), true));
+}
+
+#[tokio::test]
+async fn what_was_written_is_kept_however_late_somebody_takes_it() {
+    // a pipe holds all of it, and what waits between pipe and log does not
+    let (sender, mut receiver) = mpsc::channel(1);
+    let (_end, reason) = watch::channel(None);
+    let script = "for i in 1 2 3 4 5 6; do head -c 10000 /dev/zero; sleep 0.05; done";
+    let running =
+        tokio::spawn(process::run(spec(&["/bin/sh", "-c", script]), limits(LONG, LONG), sender, reason));
+    // longer than output may come after the end
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    let mut bytes = 0;
+    while let Some(output) = receiver.recv().await {
+        bytes += output.data.len();
+    }
+    let ending = running.await.unwrap().unwrap();
+    assert_eq!((bytes, ending.leaked), (60_000, false));
+}
+
+#[tokio::test]
 async fn what_outlives_the_process_is_ended_and_told() {
     // each writes the number of a process that would live for five minutes
     let python_daemon = "import os, sys, time
