@@ -30,6 +30,10 @@ async fn a_server_that_the_authority_vouches_for_is_used_and_no_other() {
         url("verify-ca", server.other_authority()),
         url("verify-full", server.authority()).replace("127.0.0.1", "localhost"),
         url("verify-full", "/nonexistent.pem".into()),
+        // nobody would look at the authority
+        url("require", server.other_authority()),
+        url("prefer", server.other_authority()),
+        format!("{}?sslrootcert={}", database.url("owner"), server.authority().display()),
     ] {
         let error = open(&url).await.expect_err("it must be refused").to_string();
         assert!(!error.contains(PASSWORD), "{error}");
@@ -48,9 +52,9 @@ async fn a_server_without_tls_is_never_used_in_plain_text_by_who_asked_for_it() 
     execute(&mut superuser, "SELECT pg_reload_conf()").await;
     // the server takes it over at its own time
     dev::wait_for("TLS to be off", || server.log().contains(r#"parameter "ssl" changed to "off""#));
-    for mode in ["require", "verify-ca", "verify-full"] {
-        let url =
-            format!("{}?sslmode={mode}&sslrootcert={}", database.url("owner"), server.authority().display());
+    let authority = format!("&sslrootcert={}", server.authority().display());
+    for (mode, authority) in [("require", ""), ("verify-ca", &authority), ("verify-full", &authority)] {
+        let url = format!("{}?sslmode={mode}{authority}", database.url("owner"));
         let error = open(&url).await.expect_err("it must be refused").to_string();
         assert!(error.contains("server does not support TLS"), "{mode}: {error}");
     }

@@ -12,7 +12,7 @@ use attune_tests::{
     rabbitmq::{self, Broker, Vhost},
 };
 
-use crate::{amqp, heard, listen_again, queued, woken};
+use crate::{amqp, heard, listen_again, queued, rabbitmq_workers::ACKNOWLEDGEMENT_TIMED_OUT, woken};
 
 /// A listener that does as a worker does: it follows what it is for whenever it is told to look for work.
 struct Follower {
@@ -197,4 +197,19 @@ async fn what_waits_outlives_a_restart_of_the_broker() {
         }
     };
     assert_eq!(offer.execution(), execution(&ring));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_that_is_held_for_too_long_is_taken_away_and_offered_again() {
+    // its log belongs to this test alone
+    let broker = Broker::start();
+    let vhost = broker.vhost();
+    let bell = amqp(&vhost.url(), None).unwrap();
+    let mut follower = Follower::new(&*bell, &["shell"]).await;
+    bell.ring(&queued("shell")).await.unwrap();
+    let held = follower.offered().await;
+    wait_for("the broker to lose its patience", || broker.log().contains(ACKNOWLEDGEMENT_TIMED_OUT));
+    drop(held);
+    let mut next = Follower::new(&*bell, &["shell"]).await;
+    next.offered().await;
 }

@@ -74,6 +74,14 @@ pub(super) fn options(url: &str, client: &Client) -> Result<PgConnectOptions> {
         }
     }
     let options = PgConnectOptions::from_str(url).map_err(|error| StoreError::Url(configuration(error)))?;
+    let checks = matches!(options.get_ssl_mode(), PgSslMode::VerifyCa | PgSslMode::VerifyFull);
+    if !checks && parsed.query_pairs().any(|(key, _)| key == "sslrootcert") {
+        return Err(StoreError::Url(
+            "sslrootcert names who may sign the server's certificate, but without sslmode=verify-full (or verify-ca) nobody checks \
+             that: add it"
+                .to_owned(),
+        ));
+    }
     let set = options.get_options().unwrap_or_default().to_owned();
     let missing = SETTINGS.iter().filter(|(name, _)| !set.contains(name)).copied();
     let options = options.options(missing);
@@ -102,15 +110,16 @@ pub(super) fn name(options: &PgConnectOptions) -> String {
 /// Makes the first connection. The pool, which makes all others, would try again instead of saying what is wrong.
 pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {
     let failed = |reason| StoreError::Open { database: name(options), reason };
-    let mut connection = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
+    let connected = async {
+        let mut connection = options.connect().await?;
+        let version = "SELECT current_setting('server_version_num')::int, current_setting('server_version')";
+        let row = sqlx::query(version).fetch_one(&mut connection).await?;
+        Ok((connection, row))
+    };
+    let (connection, row) = tokio::time::timeout(CONNECT_TIMEOUT, connected)
         .await
         .map_err(|_| failed(format!("it does not answer within {CONNECT_TIMEOUT:?}")))?
         .map_err(|error| failed(reason(&error, options)))?;
-    let row =
-        sqlx::query("SELECT current_setting('server_version_num')::int, current_setting('server_version')")
-            .fetch_one(&mut connection)
-            .await
-            .map_err(|error| failed(reason(&error, options)))?;
     let (number, version): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
     if number < OLDEST_VERSION {
         return Err(failed(format!(

@@ -4,6 +4,7 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use sqlx::{Connection, PgConnection, Row, migrate::Migrator};
 
+use super::PATIENCE;
 use crate::store::{Result, StoreError};
 
 static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
@@ -51,8 +52,8 @@ pub(super) async fn migrate(connection: &mut PgConnection, database: &str) -> Re
 /// Whether every migration has been applied, asked in a way that agents may ask.
 async fn is_current(connection: &mut PgConnection, database: &str) -> Result<bool> {
     let failed = |reason: String| StoreError::Migrate { database: database.to_owned(), reason };
-    let asked =
-        sqlx::query("SELECT version, checksum FROM attune_agent.migrations()").fetch_all(connection).await;
+    let asked = sqlx::query("SELECT version, checksum FROM attune_agent.migrations()").fetch_all(connection);
+    let asked = tokio::time::timeout(PATIENCE, asked).await.map_err(|_| StoreError::Unanswered(PATIENCE))?;
     let applied = match asked {
         Ok(rows) => rows,
         // neither schema nor function: nothing was migrated
