@@ -9,6 +9,7 @@ use attune_common::{
 use attune_tests::service::Machine;
 use attune_worker::settings::WorkerSettings;
 use serde_json::json;
+use sqlx::{Connection, SqliteConnection};
 
 /// Runs until it is ended, and says so; then it ends at once.
 const ENDLESS: &str = "echo started; trap 'exit 9' TERM; while :; do sleep 0.02; done";
@@ -211,6 +212,33 @@ async fn what_a_stopping_worker_cannot_finish_goes_back_to_the_queue() {
     let ended = machine.ended(id).await;
     assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Cancelled, 2));
     assert_eq!(ended.outcome.unwrap().error.unwrap(), "cancelled: its worker was told to stop at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_back_while_the_store_does_not_answer_is_not_lost() {
+    let machine = Machine::new().await;
+    machine.push(&[("endless", "", ENDLESS)]).await;
+    let mut settings = machine.settings();
+    settings.shutdown_timeout = Duration::from_millis(50);
+    // the store waits a quarter of a minute for the lock, each time
+    settings.lease = Duration::from_mins(5);
+    let worker = machine.start(settings).await;
+    let id = machine.submit("endless", json!({})).await;
+    machine.logged(id, 1, "started").await;
+    // the one lock that every write needs
+    let mut backup = SqliteConnection::connect(&machine.url()).await.unwrap();
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut backup).await.unwrap();
+    worker.stop.drain();
+    let failed = async {
+        while worker.health.metrics_text().unwrap().contains("operation=\"release\"} 0\n") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), failed).await.expect("it is given back in vain");
+    backup.close().await.unwrap();
+    worker.stopped().await;
+    let execution = machine.store.execution(id).await.unwrap().unwrap();
+    assert_eq!((execution.status, execution.attempts_left), (ExecutionStatus::Queued, 1), "{execution:?}");
 }
 
 #[tokio::test]

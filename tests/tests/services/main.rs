@@ -18,6 +18,7 @@ mod rabbitmq_doorbell;
 mod rabbitmq_faults;
 mod rabbitmq_offers;
 mod rabbitmq_workers;
+mod readiness;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
