@@ -124,7 +124,9 @@ impl ControlPlane {
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// An `attune` that talks to it, with these arguments.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = attune(self.folder.path());
         command
             .args(arguments)

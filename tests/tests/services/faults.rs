@@ -199,7 +199,7 @@ impl Work {
         let _ = self.machine.doorbell.ring(ring).await;
     }
 
-    /// Cancels, reaps, and looks what has ended.
+    /// Cancels, and looks what has ended. Reaping is left to the agents.
     async fn look_after(&mut self) {
         let store = self.machine.store.clone();
         let now = Instant::now();
@@ -211,7 +211,6 @@ impl Work {
             insist(|| store.request_cancel(id)).await;
             self.ring(&Ring::CancelRequested { execution: id }).await;
         }
-        insist(|| store.reap()).await;
         if self.looked.elapsed() < Duration::from_secs(1) {
             return;
         }

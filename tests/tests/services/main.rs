@@ -16,6 +16,7 @@ mod postgres_store;
 mod postgres_tls;
 mod rabbitmq_doorbell;
 mod rabbitmq_faults;
+mod rabbitmq_fleet;
 mod rabbitmq_offers;
 mod rabbitmq_workers;
 mod readiness;

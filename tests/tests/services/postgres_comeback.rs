@@ -86,7 +86,7 @@ async fn a_worker_that_is_cut_off_ends_what_it_ran_before_it_is_back() {
     let networks = [Proxy::start(server.clone()).await, Proxy::start(server.clone()).await];
     let urls = networks.each_ref().map(|network| direct.replace(&server, &network.address()));
     tokio::task::block_in_place(|| {
-        cut_off(&Fleet::start_with(&database, urls.each_ref().map(String::as_str)), &networks);
+        cut_off(&Fleet::start_with(&database, urls.each_ref().map(String::as_str), &[]), &networks);
     });
 }
 
@@ -121,7 +121,7 @@ fn share_a_name(database: &Database<'_>, fleet: &Fleet) {
     stop_until_lost(fleet, stopped);
     let folder = fleet.folder.path().join("successor");
     fs::create_dir(&folder).unwrap();
-    let _successor = Agent::start(&stopped.name, &folder, &secured(database, "attune_agent"));
+    let _successor = Agent::start(&stopped.name, &folder, &secured(database, "attune_agent"), &[]);
     wait_for(
         "the lost one to be forgotten",
         || matches!(&workers(fleet, &stopped.name)[..], [only] if only["id"] != before[0]["id"]),

@@ -36,8 +36,8 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// Starts one that keeps what it keeps in a folder, on the database of a URL.
-    pub(super) fn start(name: &str, folder: &Path, url: &str) -> Self {
+    /// Starts one that keeps what it keeps in a folder, on the database of a URL, with further variables.
+    pub(super) fn start(name: &str, folder: &Path, url: &str, environment: &[(&str, &str)]) -> Self {
         let log = folder.join(format!("{name}.log"));
         let file = File::create(&log).unwrap();
         let child = agent::agent()
@@ -47,6 +47,7 @@ impl Agent {
             .env("ATTUNE__WORKER__HEARTBEAT_INTERVAL", "500ms")
             .env("ATTUNE__WORKER__CACHE_DIR", folder.join(name))
             .env("RUST_LOG", "debug")
+            .envs(environment.iter().copied())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
             .spawn()
@@ -79,20 +80,22 @@ pub(super) struct Fleet {
 impl Fleet {
     pub(super) fn start(database: &Database<'_>) -> Self {
         let url = secured(database, "attune_agent");
-        Self::start_with(database, [&url, &url])
+        Self::start_with(database, [&url, &url], &[])
     }
 
-    /// Starts one whose agents reach the database by these URLs.
-    pub(super) fn start_with(database: &Database<'_>, agents: [&str; 2]) -> Self {
+    /// Starts one whose agents reach the database by these URLs, and all of whose programs have these variables.
+    pub(super) fn start_with(
+        database: &Database<'_>,
+        agents: [&str; 2],
+        environment: &[(&str, &str)],
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let plane = ControlPlane::start_on(
-            &secured(database, "attune_api"),
-            &[("ATTUNE__WORKER__LEASE", "3s"), ("RUST_LOG", "debug")],
-        );
+        let usual = [("ATTUNE__WORKER__LEASE", "3s"), ("RUST_LOG", "debug")];
+        let plane = ControlPlane::start_on(&secured(database, "attune_api"), &[&usual, environment].concat());
         let agents: Vec<Agent> = ["one", "two"]
             .iter()
             .zip(agents)
-            .map(|(name, url)| Agent::start(name, folder.path(), url))
+            .map(|(name, url)| Agent::start(name, folder.path(), url, environment))
             .collect();
         wait_for("both agents to register", || {
             let workers = plane.attune(&["workers"]);
