@@ -65,6 +65,45 @@ async fn every_byte_is_in_the_stored_log() {
 }
 
 #[tokio::test]
+async fn an_action_has_these_variables_and_no_others() {
+    let machine = Machine::new().await;
+    let script = "tr '\\0' '\\n' </proc/$$/environ | cut -d= -f1 | sort";
+    let declared = "parameters: {text: {type: string, default: a}}\nparameter_delivery: ";
+    let deliveries = ["stdin", "env", "file"].map(|delivery| (delivery, format!("{declared}{delivery}\n")));
+    let actions: Vec<_> =
+        deliveries.iter().map(|(name, manifest)| (*name, manifest.as_str(), script)).collect();
+    machine.push(&actions).await;
+    let mut settings = machine.settings();
+    // the second is the action's own, whatever the worker's is
+    settings.execution.pass_environment = vec!["CARGO_MANIFEST_DIR".to_owned(), "HOME".to_owned()];
+    let worker = machine.start(settings).await;
+    for (name, own) in
+        [("stdin", None), ("env", Some("ATTUNE_ACTION_TEXT")), ("file", Some("ATTUNE_PARAMETERS_FILE"))]
+    {
+        let id = machine.submit(name, json!({})).await;
+        machine.ended(id).await;
+        let mut expected = vec![
+            "ATTUNE_ACTION",
+            "ATTUNE_ARTIFACTS_DIR",
+            "ATTUNE_ATTEMPT",
+            "ATTUNE_EXEC_ID",
+            "ATTUNE_PACK_DIR",
+            "ATTUNE_PACK_REF",
+            "CARGO_MANIFEST_DIR",
+            "HOME",
+            "LANG",
+            "PATH",
+            "TMPDIR",
+        ];
+        expected.extend(own);
+        expected.sort_unstable();
+        assert_eq!(machine.log(id, 1).await.lines().collect::<Vec<_>>(), expected, "{name}");
+    }
+    worker.stop.drain();
+    worker.stopped().await;
+}
+
+#[tokio::test]
 async fn an_action_is_asked_to_end_by_its_own_signal() {
     let machine = Machine::new().await;
     let script = "trap 'echo asked by USR1; exit 0' USR1; echo started; while :; do sleep 0.02; done";

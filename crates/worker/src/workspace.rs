@@ -137,7 +137,10 @@ impl Workspace {
             self.hand_over(&file)?;
             all.push(("GOWORK".into(), file.into()));
         }
-        all.extend(variables::passed(settings));
+        // what the worker sets itself cannot be passed on in its place
+        let passed = variables::passed(settings).into_iter();
+        let passed: Vec<_> = passed.filter(|(name, _)| all.iter().all(|(own, _)| own != name)).collect();
+        all.extend(passed);
         Ok(all)
     }
 }

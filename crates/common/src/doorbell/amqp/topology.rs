@@ -3,9 +3,9 @@
 //! | name | kind | carries |
 //! |---|---|---|
 //! | `attune.executions` | direct exchange, durable | rings for queued executions, persistent; the routing key is the queue's name |
-//! | `attune.executions.REQUIREMENT` | quorum queue, durable | those of one requirement, until a worker has claimed the execution |
+//! | `attune.executions.REQUIREMENT` | quorum queue, durable, `x-expires` a week | those of one requirement, until a worker has claimed the execution |
 //! | `attune.control` | fanout exchange, durable | cancellations, and the first ring for a requirement |
-//! | named by the broker | exclusive queue | what is sent to `attune.control`, for one worker |
+//! | named by the broker | exclusive queue, `x-max-length` 1000 | what is sent to `attune.control`, for one worker |
 //!
 //! Everybody declares what they use, with the same arguments: whoever comes first makes it.
 

@@ -13,7 +13,7 @@ use crate::{
     store::{Client, Result, StoreError},
 };
 
-/// Oldest release that is tested, as `server_version_num`.
+/// Oldest release that has what the statements use, as `server_version_num`.
 const OLDEST_VERSION: i32 = 140_000;
 
 /// Longest wait for a connection with everything that belongs to it.
