@@ -18,7 +18,7 @@ use attune_common::{
 use attune_tests::{
     pgbouncer::Pooler,
     postgres::{self, Database},
-    service::Machine,
+    service::{Machine, runtimes},
 };
 use serde_json::json;
 use sqlx::Row;
@@ -70,9 +70,10 @@ async fn three_hundred_agents_share_the_few_connections_of_a_pooler() {
 
     // no notification passes through the pooler: work is found by looking
     let mut configuration = Sources::default().load().unwrap();
-    configuration.database.sweep_interval = Duration::from_secs(1);
+    configuration.database.sweep_interval = Duration::from_secs(5);
     let api = machine.store.clone();
     let mut workers = Vec::new();
+    let shell = runtimes("shell").await;
     for number in 0..AGENTS {
         let backend = store::open(&pooler.url(&database).into(), &AGENT).await;
         let backend = backend.unwrap_or_else(|error| panic!("{error}\n{}", pooler.log()));
@@ -84,7 +85,7 @@ async fn three_hundred_agents_share_the_few_connections_of_a_pooler() {
         // three hundred are on one machine here, each with a heartbeat as the defaults have it
         settings.heartbeat_interval = Duration::from_secs(10);
         settings.lease = Duration::from_secs(30);
-        workers.push(machine.start(settings).await);
+        workers.push(machine.start_with(settings, shell.clone()));
     }
     machine.store = api;
     let registered = async {
