@@ -298,65 +298,60 @@ impl Executor {
         log: Vec<NewLogChunk>,
         end: &watch::Sender<Option<EndReason>>,
     ) -> bool {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match self.store.finish(fence, status, outcome.clone(), log.clone()).await {
-                Ok(()) => {
-                    self.metrics.finished(status);
-                    self.metrics.log_stored(log.iter().map(|chunk| chunk.data.len() as u64).sum());
-                    self.metrics.log_dropped(outcome.log_bytes_dropped);
-                    tracing::info!(execution = %fence.execution, %status, error = outcome.error, "finished");
-                    return true;
-                }
-                Err(StoreError::Fenced) => {
-                    self.metrics.lease_lost();
-                    tracing::warn!(execution = %fence.execution, %status, "outcome dropped: the lease is lost");
-                    return false;
-                }
-                Err(error) => {
-                    self.metrics.store_failed(Operation::Finish);
-                    tracing::warn!(execution = %fence.execution, %error, "cannot record the outcome, trying again");
-                }
-            }
-            if *end.borrow() == Some(EndReason::LeaseLost) {
-                self.metrics.lease_lost();
-                tracing::warn!(execution = %fence.execution, %status, "outcome dropped: the store did not answer while the lease lasted");
-                return false;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+        let finish = || self.store.finish(fence, status, outcome.clone(), log.clone());
+        let lost = format!("outcome dropped ({status})");
+        if !self.insist(fence, end, Operation::Finish, finish, "cannot record the outcome", &lost).await {
+            return false;
         }
+        self.metrics.finished(status);
+        self.metrics.log_stored(log.iter().map(|chunk| chunk.data.len() as u64).sum());
+        self.metrics.log_dropped(outcome.log_bytes_dropped);
+        tracing::info!(execution = %fence.execution, %status, error = outcome.error, "finished");
+        true
     }
 
-    /// Gives an execution back; tries again until the store has answered, or the lease is gone: an attempt that only ran out of its
-    /// lease would count.
+    /// Gives an execution back: an attempt that only ran out of its lease would count.
     async fn give_back(&self, fence: Fence, execution: &Execution, end: &watch::Sender<Option<EndReason>>) {
-        let mut pause = FIRST_PAUSE;
-        loop {
-            match self.store.release(fence).await {
-                Ok(()) => break,
-                Err(StoreError::Fenced) => {
-                    self.metrics.lease_lost();
-                    tracing::warn!(execution = %fence.execution, "not given back: the lease is lost");
-                    return;
-                }
-                Err(error) => {
-                    self.metrics.store_failed(Operation::Release);
-                    tracing::warn!(execution = %fence.execution, %error, "cannot give back, trying again");
-                }
-            }
-            if *end.borrow() == Some(EndReason::LeaseLost) {
-                self.metrics.lease_lost();
-                tracing::warn!(execution = %fence.execution, "not given back: the store did not answer while the lease lasted");
-                return;
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+        let release = || self.store.release(fence);
+        if !self.insist(fence, end, Operation::Release, release, "cannot give back", "not given back").await {
+            return;
         }
         self.metrics.given_back();
         tracing::info!(execution = %fence.execution, "given back to the queue");
         let ring = Ring::Queued { execution: execution.id, requirement: execution.requirement.clone() };
         doorbell::ring(&*self.doorbell, &ring).await;
+    }
+
+    /// Tells the store something about a lease; tries again until it has answered, or the lease is gone. Returns whether it is told.
+    /// `cannot` and `lost` say in the log what fails, and what came of it.
+    async fn insist<Answer: Future<Output = attune_common::store::Result<()>>>(
+        &self,
+        fence: Fence,
+        end: &watch::Sender<Option<EndReason>>,
+        operation: Operation,
+        tell: impl Fn() -> Answer,
+        cannot: &str,
+        lost: &str,
+    ) -> bool {
+        let mut pause = FIRST_PAUSE;
+        let why = loop {
+            match tell().await {
+                Ok(()) => return true,
+                Err(StoreError::Fenced) => break "the lease is lost",
+                Err(error) => {
+                    self.metrics.store_failed(operation);
+                    tracing::warn!(execution = %fence.execution, %error, "{cannot}, trying again");
+                }
+            }
+            if *end.borrow() == Some(EndReason::LeaseLost) {
+                break "the store did not answer while the lease lasted";
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        };
+        self.metrics.lease_lost();
+        tracing::warn!(execution = %fence.execution, "{lost}: {why}");
+        false
     }
 }
 

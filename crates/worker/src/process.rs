@@ -146,7 +146,7 @@ pub async fn run(
         reason: reason.or_else(|| end.borrow().filter(|reason| *reason == EndReason::LeaseLost)),
         leaked: by_itself && (!closed || total.outlived > 0),
         // the counter of the worker's own group may have risen for somebody else
-        oom_killed: (cgroup.is_some() || by_itself && killed(status)) && oom_kills.happened(),
+        oom_killed: (cgroup.is_some() || by_itself && status.is_kill()) && oom_kills.happened(),
         total,
     })
 }
@@ -157,11 +157,6 @@ async fn end_of(supervised: &mut Supervised, grace: Duration) -> Total {
         tracing::warn!("some of what an action started cannot be killed: the kernel holds it");
         Total { outlived: 1, ..Total::default() }
     })
-}
-
-/// Whether a process was killed, itself or its child, as shells report that.
-fn killed(status: Status) -> bool {
-    matches!(status, Status::Signalled(libc::SIGKILL)) || status == Status::Exited(128 + libc::SIGKILL)
 }
 
 /// Waits for a reason to end the process.

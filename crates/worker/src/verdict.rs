@@ -106,6 +106,22 @@ pub fn unprepared(
     }
 }
 
+/// Why a process failed, in words.
+fn failure(status: Status, oom_killed: bool) -> String {
+    match status {
+        _ if oom_killed && status.is_kill() => {
+            "the kernel ended the process because memory ran out".to_owned()
+        }
+        Status::Unseen => "the supervisor of the process was killed, and the process with it".to_owned(),
+        _ if oom_killed => {
+            format!(
+                "the process {status}, after the kernel had ended one that it started because memory ran out"
+            )
+        }
+        _ => format!("the process {status}"),
+    }
+}
+
 /// What an ending means.
 #[must_use]
 pub fn judge(
@@ -141,29 +157,9 @@ pub fn judge(
         None => match (ending.status, &result) {
             (Status::Exited(0), Ok(_)) => (Verdict::Ended(ExecutionStatus::Succeeded), None),
             (Status::Exited(0), Err(error)) => (Verdict::Ended(ExecutionStatus::Failed), Some(error.clone())),
-            // 137 is how shells report that what they ran was killed
-            (Status::Exited(137) | Status::Signalled(_), _) if ending.oom_killed => (
-                Verdict::Ended(ExecutionStatus::Failed),
-                Some("the kernel ended the process because memory ran out".to_owned()),
-            ),
-            (Status::Exited(code), _) if ending.oom_killed => (
-                Verdict::Ended(ExecutionStatus::Failed),
-                Some(format!(
-                    "the process exited with status {code}, after the kernel had ended one that it started because memory ran out"
-                )),
-            ),
-            (Status::Exited(code), _) => (
-                Verdict::Ended(ExecutionStatus::Failed),
-                Some(format!("the process exited with status {code}")),
-            ),
-            (Status::Unseen, _) => (
-                Verdict::Ended(ExecutionStatus::Failed),
-                Some("the supervisor of the process was killed, and the process with it".to_owned()),
-            ),
-            (Status::Signalled(signal), _) => (
-                Verdict::Ended(ExecutionStatus::Failed),
-                Some(format!("the process was ended by signal {signal}")),
-            ),
+            (status, _) => {
+                (Verdict::Ended(ExecutionStatus::Failed), Some(failure(status, ending.oom_killed)))
+            }
         },
     };
     // nothing that has run took no memory: then nobody was left to measure

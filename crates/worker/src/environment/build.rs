@@ -121,13 +121,10 @@ impl Build<'_> {
         if ending.timed_out || ending.reason.is_some() {
             return Err(NotPrepared::Ended(ending));
         }
-        let how = match ending.status {
-            Status::Exited(0) => return Ok(()),
-            Status::Exited(code) => format!("exited with status {code}"),
-            Status::Signalled(signal) => format!("was ended by signal {signal}"),
-            Status::Unseen => "was killed together with its supervisor".to_owned(),
-        };
-        let runtime = &self.recipe.name;
+        if ending.status == Status::Exited(0) {
+            return Ok(());
+        }
+        let (runtime, how) = (&self.recipe.name, ending.status);
         Err(anyhow!("cannot build the environment for {runtime}: `{shown}` {how}{}", log.last_words()).into())
     }
 

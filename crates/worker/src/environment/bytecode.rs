@@ -137,7 +137,7 @@ impl Bytecode {
         let (ending, last) = tokio::join!(process::run(spec, limits, output, reason), listen);
         let ending = ending.context("cannot start it to compile its library")?;
         if ending.status != Status::Exited(0) {
-            bail!("compiling its library ended with {:?}: {last}", ending.status);
+            bail!("what compiles its library {}: {last}", ending.status);
         }
         tokio::task::spawn_blocking(move || vacancy.publish(None)).await??;
         let seconds = started.elapsed().as_secs_f64();

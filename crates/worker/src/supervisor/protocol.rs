@@ -4,6 +4,7 @@
 
 use std::{
     ffi::OsString,
+    fmt,
     io::{self, Read, Write},
     path::PathBuf,
 };
@@ -69,6 +70,25 @@ pub enum Status {
     Signalled(i32),
     /// Nobody saw it: its supervisor was ended from outside, and with it everything that it answered for.
     Unseen,
+}
+
+impl Status {
+    /// Whether the process was killed, itself or its child, as shells report that.
+    #[must_use]
+    pub fn is_kill(self) -> bool {
+        matches!(self, Self::Signalled(libc::SIGKILL)) || self == Self::Exited(128 + libc::SIGKILL)
+    }
+}
+
+/// What became of the process, as the end of a sentence about it.
+impl fmt::Display for Status {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(formatter, "exited with status {code}"),
+            Self::Signalled(signal) => write!(formatter, "was ended by signal {signal}"),
+            Self::Unseen => formatter.write_str("was killed together with its supervisor"),
+        }
+    }
 }
 
 /// What an action and everything that it started came to.
