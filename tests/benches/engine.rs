@@ -141,7 +141,6 @@ async fn main() -> io::Result<()> {
     let worker = machine.start(machine.settings()).await;
     one_by_one(&machine).await;
     throughput(&machine).await;
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
     output(&machine).await
 }

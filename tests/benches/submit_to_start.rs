@@ -49,8 +49,7 @@ async fn main() {
         bares.push(bare());
         attunes.push(through_attune(&machine).await);
     }
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
     let comparison = Comparison {
         benchmark: "submit_to_start",
         title: "submit to start",

@@ -1,8 +1,10 @@
 //! Packs that tests write.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
 use tempfile::TempDir;
+
+use crate::processes::run;
 
 /// A pack `test` that is written file by file.
 #[derive(Debug)]
@@ -44,13 +46,4 @@ impl Pack {
         run(self.path(), command);
         self
     }
-}
-
-/// Runs a tool in a folder, which must succeed.
-pub fn run(folder: &Path, command: &[&str]) {
-    let output = Command::new(command[0]).args(&command[1..]).current_dir(folder).output();
-    let output =
-        output.unwrap_or_else(|error| panic!("{}: {error}: is it installed? See tests/run", command[0]));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {said}");
 }

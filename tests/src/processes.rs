@@ -1,6 +1,13 @@
 //! What runs on this machine, as `/proc` tells it.
 
-use std::{collections::HashMap, fs, process::Child};
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use crate::dev::shown;
 
 /// A process that is killed when it is dropped.
 #[derive(Debug)]
@@ -11,6 +18,17 @@ impl Drop for Killed {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Runs a tool in a folder, which must succeed.
+pub fn run(folder: &Path, command: &[&str]) {
+    let output = Command::new(command[0])
+        .args(&command[1..])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}: is it installed? See tests/run", command[0]));
+    assert!(output.status.success(), "{command:?}: {}", shown(&output));
 }
 
 /// Living processes, each with its parent.

@@ -11,7 +11,7 @@ use attune_common::{
     artifact_store::ArtifactStore,
     config::Sources,
     doorbell::{Doorbell, LocalDoorbell, Ring},
-    model::{Execution, ExecutionId, Parameters, WorkerKind},
+    model::{Execution, ExecutionId, ExecutionStatus, Parameters, WorkerKind},
     pack,
     store::{NewExecution, NewPack, SqliteStore, Store},
 };
@@ -24,6 +24,7 @@ use attune_worker::{
     stop::{StopHandle, StopSignal},
     supervisor::SupervisorProgram,
 };
+use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
@@ -48,6 +49,12 @@ pub struct RunningWorker {
 }
 
 impl RunningWorker {
+    /// Tells it to stop when what runs has ended, and waits for that.
+    pub async fn drain(self) {
+        self.stop.drain();
+        self.stopped().await;
+    }
+
     /// Waits until it has stopped in order.
     pub async fn stopped(self) {
         self.ended().await.expect("it stopped in order");
@@ -223,9 +230,28 @@ impl Machine {
 
     /// The whole log of an attempt, as text.
     pub async fn log(&self, id: ExecutionId, attempt: u32) -> String {
+        String::from_utf8_lossy(&self.log_bytes(id, attempt).await).into_owned()
+    }
+
+    /// The whole log of an attempt.
+    pub async fn log_bytes(&self, id: ExecutionId, attempt: u32) -> Vec<u8> {
         let chunks = self.store.read_log(id, attempt, 0, u64::MAX).await.expect("it answers");
-        let bytes: Vec<u8> = chunks.into_iter().flat_map(|chunk| chunk.data).collect();
-        String::from_utf8_lossy(&bytes).into_owned()
+        chunks.into_iter().flat_map(|chunk| chunk.data).collect()
+    }
+
+    /// Runs `test.NAME`, which must succeed, and returns its result.
+    pub async fn result(&self, name: &str) -> serde_json::Value {
+        let ended = self.ended(self.submit(name, serde_json::json!({})).await).await;
+        let log = self.log(ended.id, 1).await;
+        assert_eq!(ended.status, ExecutionStatus::Succeeded, "{:?}\n{log}", ended.outcome);
+        ended.outcome.expect("it has ended").result.expect("it has a result")
+    }
+
+    /// Holds the one lock that every write to the store needs, as a backup or a stuck process does, until it is closed.
+    pub async fn lock_store(&self) -> SqliteConnection {
+        let mut connection = SqliteConnection::connect(&self.url()).await.expect("it can be opened");
+        sqlx::query("BEGIN EXCLUSIVE").execute(&mut connection).await.expect("nobody else has it");
+        connection
     }
 
     /// Every byte of the store's files.

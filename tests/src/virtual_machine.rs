@@ -5,13 +5,13 @@
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
 use tempfile::TempDir;
 
-use crate::{dev::shown, rootfs};
+use crate::{dev::shown, processes::run, rootfs};
 
 /// Longest run, in seconds.
 const LIMIT: &str = "240";
@@ -114,7 +114,7 @@ impl VirtualMachine {
     }
 }
 
-fn kernel() -> std::path::PathBuf {
+fn kernel() -> PathBuf {
     let boot = rootfs::path("kernel").join("boot");
     let files = fs::read_dir(boot).expect("a folder").flatten().map(|entry| entry.path());
     let mut kernels = files
@@ -123,11 +123,5 @@ fn kernel() -> std::path::PathBuf {
 }
 
 fn shell(folder: &Path, script: &str) {
-    let output = Command::new("bash")
-        .args(["-o", "pipefail", "-ec", script])
-        .current_dir(folder)
-        .stdin(Stdio::null())
-        .output()
-        .expect("bash can be started");
-    assert!(output.status.success(), "{script}: {}", shown(&output));
+    run(folder, &["bash", "-o", "pipefail", "-ec", script]);
 }

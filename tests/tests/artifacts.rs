@@ -208,8 +208,7 @@ async fn ended(machine: &Machine, manifest: &str, script: &str) -> Execution {
     let worker = machine.start(settings).await;
     let id = machine.submit("a", json!({})).await;
     let ended = machine.ended(id).await;
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
     assert_eq!(machine.leftover_workspaces(), 0);
     ended
 }
@@ -273,8 +272,7 @@ async fn a_cancelled_execution_keeps_what_it_left() {
     machine.cancel(id).await;
     let ended = machine.ended(id).await;
     assert_eq!((ended.status, ended.outcome.unwrap().artifacts.len()), (ExecutionStatus::Cancelled, 1));
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -332,8 +330,7 @@ async fn a_place_that_takes_nothing_matters_only_to_who_leaves_something() {
     let error = ended.outcome.unwrap().error.unwrap();
     assert!(error.contains("file:///proc/attune/artifacts: "), "{error}");
     assert!(error.contains("artifacts.url (ATTUNE__ARTIFACTS__URL) says where they go"), "{error}");
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }
 
 #[tokio::test]

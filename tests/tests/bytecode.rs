@@ -1,7 +1,5 @@
 //! Python's modules are compiled once, by the worker, and actions only read what was compiled.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use std::{
     collections::BTreeSet,
     fs::{self, File, FileTimes},
@@ -9,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use attune_common::model::{ExecutionStatus, WorkerKind};
+use attune_common::model::WorkerKind;
 use attune_tests::{
     pack::Pack,
     service::{Machine, RunningWorker, runtimes},
@@ -49,23 +47,16 @@ async fn start(machine: &Machine, kind: WorkerKind) -> RunningWorker {
     machine.start_with(settings, runtimes("python").await)
 }
 
-async fn look(machine: &Machine) -> Value {
-    let ended = machine.ended(machine.submit("look", json!({})).await).await;
-    let log = machine.log(ended.id, 1).await;
-    assert_eq!(ended.status, ExecutionStatus::Succeeded, "{:?}\n{log}", ended.outcome);
-    ended.outcome.unwrap().result.unwrap()
-}
-
 /// Looks, waits until the worker has compiled everything for whoever looks, and looks again.
 async fn look_when_compiled(machine: &Machine) -> Value {
-    look(machine).await;
+    machine.result("look").await;
     let wait = async {
         while machine.kept("bytecode").is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(Duration::from_mins(2), wait).await.expect("compiled within two minutes");
-    look(machine).await
+    machine.result("look").await
 }
 
 /// Everything below a folder but the folders of executions, which come and go.
@@ -85,12 +76,11 @@ async fn an_agent_compiles_in_the_background_and_actions_write_nothing() {
     assert!(prefix.starts_with(machine.folder().join("cache/bytecode")), "{found}");
     let cache = machine.folder().join("cache");
     let before = files_below(&cache);
-    assert_eq!(look(&machine).await["prefix"], found["prefix"]);
+    assert_eq!(machine.result("look").await["prefix"], found["prefix"]);
     let written: Vec<PathBuf> = files_below(&cache).difference(&before).cloned().collect();
     assert_eq!(written, Vec::<PathBuf>::new());
     assert_eq!(machine.kept("bytecode").len(), 1);
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,9 +88,8 @@ async fn a_worker_has_compiled_before_it_takes_anything() {
     let machine = Machine::new().await;
     machine.push_folder(pack().path()).await;
     let worker = start(&machine, WorkerKind::Worker).await;
-    assert_eq!(look(&machine).await["json"], json!(true));
-    worker.stop.drain();
-    worker.stopped().await;
+    assert_eq!(machine.result("look").await["json"], json!(true));
+    worker.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,8 +110,7 @@ async fn what_an_environment_holds_is_compiled_for_its_source_and_no_other() {
     }
     fs::write(source, "VERSION = 2\n").unwrap();
     File::options().write(true).open(source).unwrap().set_times(FileTimes::new().set_modified(time)).unwrap();
-    let other = look(&machine).await;
+    let other = machine.result("look").await;
     assert_eq!((&other["prefix"], &other["greet"][1]), (&found["prefix"], &json!(2)), "{other}");
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }

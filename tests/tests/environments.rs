@@ -14,11 +14,12 @@ use std::{
 use attune_common::model::{Execution, ExecutionStatus, Outcome, WorkerKind};
 use attune_tests::{
     binaries,
-    pack::{Pack, run},
-    service::{Machine, RunningWorker, runtimes},
+    pack::Pack,
+    processes::run,
+    service::{Machine, runtimes},
 };
 use attune_worker::{environment::variables, runtime_detect, settings::WorkerSettings};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Makes the wheel `greet-1.0-py3-none-any.whl` in a folder: one module, and the metadata without which it is none.
 fn wheel(folder: &Path) {
@@ -42,19 +43,6 @@ print(json.dumps({"greet": greet.VERSION, "version": platform.python_version(), 
 
 async fn ended(machine: &Machine, name: &str) -> Execution {
     machine.ended(machine.submit(name, json!({})).await).await
-}
-
-/// Runs an action that must succeed, and returns its result.
-async fn result(machine: &Machine, name: &str) -> Value {
-    let ended = ended(machine, name).await;
-    let log = machine.log(ended.id, 1).await;
-    assert_eq!(ended.status, ExecutionStatus::Succeeded, "{:?}\n{log}", ended.outcome);
-    ended.outcome.unwrap().result.unwrap()
-}
-
-async fn stop(worker: RunningWorker) {
-    worker.stop.drain();
-    worker.stopped().await;
 }
 
 /// Settings whose search path has no uv, wherever this runs.
@@ -107,7 +95,7 @@ async fn each_of_several_pythons_has_an_environment_and_the_highest_in_range_run
     let worker = machine.start_with(without_uv(&machine), detection);
     let environments = machine.folder().join("cache/environments");
     for (name, version) in [("highest", highest), ("lower", lower)] {
-        let result = result(&machine, name).await;
+        let result = machine.result(name).await;
         assert_eq!((&result["greet"], &result["version"]), (&json!("1.0"), &json!(version.to_string())));
         assert!(Path::new(result["prefix"].as_str().unwrap()).starts_with(&environments), "{result}");
     }
@@ -116,7 +104,7 @@ async fn each_of_several_pythons_has_an_environment_and_the_highest_in_range_run
     let again = ended(&machine, "lower").await;
     let log = machine.log(again.id, 1).await;
     assert!(!log.contains("[environment]"), "{log}");
-    stop(worker).await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -138,7 +126,7 @@ async fn uv_builds_python_environments_and_a_project_file_is_enough() {
     assert_eq!(ended.status, ExecutionStatus::Succeeded, "{:?}\n{log}", ended.outcome);
     assert_eq!(ended.outcome.unwrap().result.unwrap()["greet"], "1.0");
     assert!(log.contains("/uv pip install "), "{log}");
-    stop(worker).await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -159,10 +147,10 @@ async fn node_finds_modules_by_require_and_by_import() {
         .action("require", "js", "runner_type: node\n", "console.log(JSON.stringify([require('greet')()]));");
     machine.push_folder(pack.path()).await;
     let worker = machine.start_with(machine.settings(), runtimes("node").await);
-    assert_eq!(result(&machine, "import").await, json!(["hello", "hello"]));
-    assert_eq!(result(&machine, "require").await, json!(["hello"]));
+    assert_eq!(machine.result("import").await, json!(["hello", "hello"]));
+    assert_eq!(machine.result("require").await, json!(["hello"]));
     assert_eq!(machine.kept("environments").len(), 1);
-    stop(worker).await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -192,10 +180,10 @@ async fn ruby_finds_the_gems_that_the_pack_brings() {
     fs::copy(gem.path().join("greet-1.2.3.gem"), pack.path().join("vendor/cache/greet-1.2.3.gem")).unwrap();
     machine.push_folder(pack.path()).await;
     let worker = machine.start_with(machine.settings(), runtimes("ruby").await);
-    let result = result(&machine, "greet").await;
+    let result = machine.result("greet").await;
     assert_eq!(result[0], "hello");
     assert!(result[1].as_str().unwrap().contains("/cache/environments/"), "{result}");
-    stop(worker).await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -226,10 +214,10 @@ async fn perl_finds_the_distributions_that_the_pack_brings() {
     run(distribution.path(), &["tar", "czf", archive.to_str().unwrap(), "Greet-1.5"]);
     machine.push_folder(pack.path()).await;
     let worker = machine.start_with(machine.settings(), runtimes("perl").await);
-    let result = result(&machine, "greet").await;
+    let result = machine.result("greet").await;
     assert_eq!(result[0], "hello");
     assert!(result[1].as_str().unwrap().contains("/cache/environments/"), "{result}");
-    stop(worker).await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -250,8 +238,8 @@ async fn go_finds_the_modules_of_the_pack() {
         );
     machine.push_folder(pack.path()).await;
     let worker = machine.start_with(machine.settings(), runtimes("go").await);
-    assert_eq!(result(&machine, "greet").await, json!("hello"));
-    stop(worker).await;
+    assert_eq!(machine.result("greet").await, json!("hello"));
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -272,7 +260,7 @@ async fn a_compiled_action_runs_by_itself() {
     let outcome = ended.outcome.unwrap();
     assert_eq!(outcome.result, Some(json!({"bytes": "{\"text\":\"12345\"}\n".len()})), "{:?}", outcome.error);
     assert_eq!(outcome.interpreter, None);
-    stop(worker).await;
+    worker.drain().await;
 }
 
 /// A recipe for the shell, whose commands are given, and an action that reads what they left.
@@ -299,18 +287,18 @@ async fn a_pack_brings_its_own_recipe_and_packs_with_the_same_lock_share_what_it
     let machine = Machine::new().await;
     machine.push_folder(shell_pack(RECIPE).path()).await;
     let worker = machine.start(machine.settings()).await;
-    let first = result(&machine, "show").await;
+    let first = machine.result("show").await;
     let words: Vec<&str> = first.as_str().unwrap().split(' ').collect();
     let environment = Path::new(words[1]);
     assert_eq!(Path::new(words[0]), environment.join("bin/tool"));
     assert_eq!(fs::read_to_string(words[0]).unwrap(), format!("#!{}/bin/sh\n", environment.display()));
     // another version of the pack
     machine.push_folder(shell_pack(RECIPE).file("README.md", "new").path()).await;
-    let second = result(&machine, "show").await;
+    let second = machine.result("show").await;
     assert_eq!(second.as_str().unwrap().split(' ').nth(1), Some(words[1]));
     assert_ne!(second.as_str().unwrap().split(' ').nth(2), Some(words[2]), "it runs the new version");
     assert_eq!((machine.kept("packs").len(), machine.kept("environments").len()), (2, 1));
-    stop(worker).await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -331,7 +319,7 @@ async fn executions_that_need_the_same_environment_at_once_build_it_once() {
     }
     assert_eq!(built, 1);
     for worker in workers {
-        stop(worker).await;
+        worker.drain().await;
     }
 }
 
@@ -358,7 +346,7 @@ async fn an_installer_that_fails_says_why_in_the_log_and_in_the_error() {
     });
     assert_eq!(machine.kept("environments"), Vec::<String>::new());
     assert_eq!(machine.leftover_workspaces(), 0);
-    stop(worker).await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -391,7 +379,7 @@ async fn installers_have_the_time_of_the_execution_and_end_with_it() {
         "now its own installer"
     );
     assert_eq!(machine.kept("environments"), Vec::<String>::new());
-    stop(worker).await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -420,7 +408,7 @@ async fn installers_get_neither_secrets_nor_parameters_nor_what_is_not_passed_on
     names.sort_unstable();
     assert_eq!(names, ["CARGO_PKG_NAME", "HOME", "LANG", "PATH", "TMPDIR"]);
     assert!(!log.contains("correct horse"));
-    stop(worker).await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -439,12 +427,12 @@ async fn packs_and_environments_are_read_only_and_nothing_is_written_beside_scri
         );
     machine.push_folder(pack.path()).await;
     let worker = machine.start_with(machine.settings(), runtimes("python,shell").await);
-    assert_eq!(result(&machine, "import").await, "hello");
+    assert_eq!(machine.result("import").await, "hello");
     let ended = ended(&machine, "writable").await;
     let log = machine.log(ended.id, 1).await;
     let counts: Vec<&str> = log.lines().filter(|line| !line.starts_with("[environment]")).collect();
     assert_eq!(counts, ["0", "0"], "{log}");
-    stop(worker).await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -463,7 +451,7 @@ async fn what_was_not_used_for_long_goes_when_a_worker_starts_but_never_what_run
     machine.logged(running, 1, "started").await;
     // one more environment and pack, which nobody uses now
     machine.push_folder(shell_pack(RECIPE).file("shell.lock", "tool 2\n").path()).await;
-    result(&machine, "show").await;
+    machine.result("show").await;
     assert_eq!((machine.kept("packs").len(), machine.kept("environments").len()), (2, 2));
     let mut settings = machine.settings();
     settings.execution.environment_max_age = Duration::ZERO;
@@ -471,19 +459,19 @@ async fn what_was_not_used_for_long_goes_when_a_worker_starts_but_never_what_run
     while (machine.kept("packs").len(), machine.kept("environments").len()) != (1, 1) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    stop(tidy).await;
+    tidy.drain().await;
     fs::write(&flag, "").unwrap();
     assert_eq!(
         machine.ended(running).await.status,
         ExecutionStatus::Succeeded,
         "its environment was there to the end"
     );
-    stop(worker).await;
+    worker.drain().await;
     let tidy = machine.start(settings).await;
     while !(machine.kept("packs").is_empty() && machine.kept("environments").is_empty()) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    stop(tidy).await;
+    tidy.drain().await;
 }
 
 #[tokio::test]
@@ -504,8 +492,8 @@ async fn a_worker_prepares_all_it_knows_before_it_registers_and_an_agent_does_no
     let worker = machine.start(settings).await;
     registered(2).await;
     assert_eq!((machine.kept("packs").len(), machine.kept("environments").len()), (1, 1));
-    stop(agent).await;
-    stop(worker).await;
+    agent.drain().await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -521,7 +509,7 @@ async fn a_worker_that_is_told_to_stop_while_it_prepares_stops() {
     while !flag.exists() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    stop(worker).await;
+    worker.drain().await;
     assert!(machine.store.workers().await.unwrap().is_empty());
     assert_eq!(machine.kept("environments"), Vec::<String>::new());
 }
@@ -601,8 +589,8 @@ print(json.dumps({"user": [os.getuid(), os.getgid()], "greet": greet.VERSION, "c
     for _ in 0..2 {
         let expected =
             json!({"user": [64995, 64994], "greet": "1.0", "closed": [true, true, true, true], "given": {}});
-        assert_eq!(result(&machine, "who").await, expected);
+        assert_eq!(machine.result("who").await, expected);
     }
     assert_eq!(machine.leftover_workspaces(), 0);
-    stop(worker).await;
+    worker.drain().await;
 }

@@ -12,7 +12,7 @@ use attune_tests::{
 };
 use rustix::process::Signal;
 use serde_json::json;
-use sqlx::{Connection, SqliteConnection};
+use sqlx::Connection;
 use tempfile::TempDir;
 
 /// Runs until it is ended, and says so; then it ends at once.
@@ -25,17 +25,6 @@ const SILENT: &str = "trap 'exit 9' TERM; while :; do sleep 0.02; done";
 const WAITS: &str = "echo started; while [ ! -e \"$ATTUNE_ACTION_FILE\" ]; do sleep 0.02; done; echo seen";
 
 const TAKES_A_FILE: &str = "parameter_delivery: env\nparameters: {file: {type: string}}\n";
-
-/// Holds the one lock that every write to the store needs, as a backup or a stuck process does.
-async fn lock(machine: &Machine) -> SqliteConnection {
-    let mut connection = SqliteConnection::connect(&machine.url()).await.unwrap();
-    sqlx::query("BEGIN EXCLUSIVE").execute(&mut connection).await.unwrap();
-    connection
-}
-
-async fn unlock(connection: SqliteConnection) {
-    connection.close().await.unwrap();
-}
 
 async fn machine() -> Machine {
     let machine = Machine::new().await;
@@ -103,7 +92,7 @@ fn told(output: &Output, address: &str) -> String {
 #[tokio::test]
 async fn a_worker_is_ready_when_it_is_registered_and_hears_and_lives_before() {
     let machine = machine().await;
-    let locked = lock(&machine).await;
+    let locked = machine.lock_store().await;
     let agent = Agent::start(&machine, &[], &[]);
     let before = agent.get("/readyz");
     assert_eq!(before.status(), 503);
@@ -112,7 +101,7 @@ async fn a_worker_is_ready_when_it_is_registered_and_hears_and_lives_before() {
         "not ready: registered: not yet; doorbell: not yet; heartbeat: not yet; taking_work: not yet\n"
     );
     assert_eq!((agent.get("/livez").status(), agent.get("/livez").body.as_str()), (200, "live\n"));
-    unlock(locked).await;
+    locked.close().await.unwrap();
     agent.wait_until("/readyz", "ready");
     assert_eq!(agent.get("/readyz").status(), 200);
     let workers = machine.store.workers().await.unwrap();
@@ -124,13 +113,13 @@ async fn a_worker_whose_store_does_not_answer_lives_but_is_not_ready() {
     let machine = machine().await;
     let agent = Agent::start(&machine, &[], &[("ATTUNE__WORKER__LEASE", "1s")]);
     agent.wait_until("/readyz", "ready");
-    let locked = lock(&machine).await;
+    let locked = machine.lock_store().await;
     agent.wait_until("/readyz", "not ready: heartbeat: ");
     assert_eq!(agent.get("/readyz").status(), 503);
     assert_eq!(agent.get("/livez").status(), 200, "a new start would not bring the store back");
     let metrics = agent.get("/metrics").body;
     assert!(metrics.contains("attune_worker_condition{condition=\"heartbeat\"} 0\n"), "{metrics}");
-    unlock(locked).await;
+    locked.close().await.unwrap();
     agent.wait_until("/readyz", "ready");
 }
 
@@ -294,14 +283,14 @@ async fn a_store_that_does_not_answer_is_no_idleness() {
     // long enough for the lock to be there before it is over
     let mut agent = Agent::start(&machine, &["--exit-when-idle", "3s"], &[]);
     agent.wait_until("/readyz", "ready");
-    let locked = lock(&machine).await;
+    let locked = machine.lock_store().await;
     wait_for("the time of idleness to be over", || {
         let metrics = agent.get("/metrics").body;
         let age = metrics.lines().find_map(|line| line.strip_prefix("attune_worker_heartbeat_age_seconds "));
         age.is_some_and(|age| age.parse::<f64>().unwrap() > 4.0)
     });
     assert_eq!(agent.get("/livez").status(), 200, "it is still there");
-    unlock(locked).await;
+    locked.close().await.unwrap();
     assert_eq!(agent.wait().code(), Some(0), "{}", agent.log());
 }
 

@@ -90,8 +90,7 @@ async fn every_value_survives_every_way_into_every_language() {
             }
         }
     }
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -103,8 +102,7 @@ async fn a_shell_reads_dotenv_lines_as_they_were_meant() {
     let id = machine.submit("source", json!({"value": VALUE})).await;
     machine.ended(id).await;
     assert_eq!(machine.log(id, 1).await, VALUE);
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -136,6 +134,5 @@ async fn a_nul_is_refused_whatever_the_way() {
     }
     told.dedup();
     insta::assert_snapshot!(told.join("\n"), @"parameter 'value' contains a NUL character, which most languages and no variable can carry: encode it, as in base64");
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }

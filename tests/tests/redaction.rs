@@ -87,8 +87,7 @@ async fn what_real_programs_make_of_a_secret_is_masked() {
         .flat_map(|chunk| chunk.data)
         .collect();
     insta::assert_snapshot!(String::from_utf8(stdout).unwrap());
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
     assert_stored_nowhere(&machine, &parameters);
 }
 
@@ -128,8 +127,7 @@ print(json.dumps({s: [s, base64.b64encode(s.encode()).decode()], \"text\": \"it 
         told.push(format!("{name}: {} {result}{}", ended.status, outcome.error.unwrap_or_default()));
     }
     insta::assert_snapshot!(told.join("\n"));
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
     assert_stored_nowhere(&machine, &parameters);
 }
 
@@ -156,8 +154,7 @@ async fn output_that_is_no_secret_is_not_held_back() {
         "Password: tr0ub4",
         "what only began like a secret is shown at the end"
     );
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -176,6 +173,5 @@ async fn what_cannot_be_masked_is_said() {
         machine.submit("prints", json!({"pin": "long enough", "token": "s3cret".repeat(20_000)})).await;
     let refused = machine.ended(large).await.outcome.unwrap().error.unwrap();
     insta::assert_snapshot!(format!("{}---\n{refused}", machine.log(short, 1).await));
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }

@@ -9,7 +9,7 @@ use attune_common::{
 use attune_tests::service::Machine;
 use attune_worker::settings::WorkerSettings;
 use serde_json::json;
-use sqlx::{Connection, SqliteConnection};
+use sqlx::Connection;
 
 /// Runs until it is ended, and says so; then it ends at once.
 const ENDLESS: &str = "echo started; trap 'exit 9' TERM; while :; do sleep 0.02; done";
@@ -42,8 +42,7 @@ async fn an_action_runs_and_its_result_and_log_are_recorded() {
     };
     assert_eq!(of(LogStream::Stdout), "working\n{\"got\": {\"n\":3}}\n");
     assert!(of(LogStream::Stderr).starts_with("careful\n"));
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
     assert!(machine.store.workers().await.unwrap().is_empty(), "it has deregistered");
     assert_eq!(machine.leftover_workspaces(), 0);
 }
@@ -57,11 +56,8 @@ async fn every_byte_is_in_the_stored_log() {
     let worker = machine.start(machine.settings()).await;
     let id = machine.submit("bytes", json!({})).await;
     let ended = machine.ended(id).await;
-    let chunks = machine.store.read_log(id, 1, 0, u64::MAX).await.unwrap();
-    let stored: Vec<u8> = chunks.into_iter().flat_map(|chunk| chunk.data).collect();
-    assert_eq!(stored, (0..=255).collect::<Vec<u8>>(), "{ended:?}");
-    worker.stop.drain();
-    worker.stopped().await;
+    assert_eq!(machine.log_bytes(id, 1).await, (0..=255).collect::<Vec<u8>>(), "{ended:?}");
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -99,8 +95,7 @@ async fn an_action_has_these_variables_and_no_others() {
         expected.sort_unstable();
         assert_eq!(machine.log(id, 1).await.lines().collect::<Vec<_>>(), expected, "{name}");
     }
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -114,8 +109,7 @@ async fn an_action_is_asked_to_end_by_its_own_signal() {
     machine.cancel(id).await;
     assert_eq!(machine.ended(id).await.status, ExecutionStatus::Cancelled);
     assert!(machine.log(id, 1).await.ends_with("asked by USR1\n"));
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -146,8 +140,7 @@ async fn parameters_arrive_by_every_way_in_every_format() {
         logs.push(format!("# {name}\n{}", machine.log(id, 1).await));
     }
     insta::assert_snapshot!(logs.concat());
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -178,8 +171,7 @@ async fn every_way_to_fail_has_its_status_and_its_words() {
         told.push(format!("{name}: {} {exit_code:?} {signal:?} {result:?}\n  {error}", ended.status));
     }
     insta::assert_snapshot!(told.join("\n"));
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -193,8 +185,7 @@ async fn a_running_execution_can_be_cancelled() {
     let ended = machine.ended(id).await;
     assert_eq!(ended.status, ExecutionStatus::Cancelled);
     assert_eq!(ended.outcome.unwrap().exit_code, Some(9), "it could tidy up");
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -240,8 +231,7 @@ async fn what_a_stopping_worker_cannot_finish_goes_back_to_the_queue() {
     let worker = machine.start(settings).await;
     let id = machine.submit("endless", json!({})).await;
     machine.logged(id, 1, "started").await;
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
     assert_eq!(machine.store.execution(id).await.unwrap().unwrap().status, ExecutionStatus::Queued);
     // another worker goes on with it, although the action allows one attempt only
     let next = machine.start(machine.settings()).await;
@@ -264,9 +254,7 @@ async fn what_goes_back_while_the_store_does_not_answer_is_not_lost() {
     let worker = machine.start(settings).await;
     let id = machine.submit("endless", json!({})).await;
     machine.logged(id, 1, "started").await;
-    // the one lock that every write needs
-    let mut backup = SqliteConnection::connect(&machine.url()).await.unwrap();
-    sqlx::query("BEGIN EXCLUSIVE").execute(&mut backup).await.unwrap();
+    let locked = machine.lock_store().await;
     worker.stop.drain();
     let failed = async {
         while worker.health.metrics_text().unwrap().contains("operation=\"release\"} 0\n") {
@@ -274,7 +262,7 @@ async fn what_goes_back_while_the_store_does_not_answer_is_not_lost() {
         }
     };
     tokio::time::timeout(Duration::from_mins(1), failed).await.expect("it is given back in vain");
-    backup.close().await.unwrap();
+    locked.close().await.unwrap();
     worker.stopped().await;
     let execution = machine.store.execution(id).await.unwrap().unwrap();
     assert_eq!((execution.status, execution.attempts_left), (ExecutionStatus::Queued, 1), "{execution:?}");
@@ -333,8 +321,7 @@ async fn output_is_bounded_and_says_what_is_missing() {
     let marker = "\n[attune: 19900015 bytes of output were dropped: the log is limited to 100000 bytes]\n";
     assert_eq!(log.len(), 100_000 + marker.len());
     assert!(log.ends_with(marker));
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -357,8 +344,7 @@ async fn no_more_runs_at_once_than_there_are_slots() {
     }
     let all = machine.store.executions(&ExecutionFilter::default()).await.unwrap();
     assert!(all.iter().all(|one| one.status == ExecutionStatus::Succeeded && one.attempt == 1));
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -401,8 +387,7 @@ async fn a_worker_takes_work_away_from_workers_that_are_silent() {
     let worker = machine.start(machine.settings()).await;
     let ended = machine.ended(id).await;
     assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Succeeded, 2));
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -429,16 +414,14 @@ async fn a_cordoned_worker_finishes_what_it_runs_and_goes_on_when_that_is_undone
         "other",
         "although the cordoned one has a free slot"
     );
-    other.stop.drain();
-    other.stopped().await;
+    other.drain().await;
     std::fs::write(&go, "").unwrap();
     let ended = machine.ended(running).await;
     assert_eq!((ended.status, ended.worker_name.as_deref()), (ExecutionStatus::Succeeded, Some("cordoned")));
 
     let second = machine.submit("quick", json!({})).await;
     // a restart changes nothing, and what cannot be taken is idleness
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
     let mut idle = named("cordoned");
     idle.limits.exit_when_idle = Some(Duration::from_millis(100));
     machine.start(idle).await.stopped().await;
@@ -447,8 +430,7 @@ async fn a_cordoned_worker_finishes_what_it_runs_and_goes_on_when_that_is_undone
     assert_eq!(waiting.status, ExecutionStatus::Queued);
     machine.store.uncordon_worker("cordoned").await.unwrap();
     assert_eq!(machine.ended(second).await.status, ExecutionStatus::Succeeded);
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }
 
 #[tokio::test]
@@ -471,6 +453,5 @@ async fn a_tainted_worker_takes_what_tolerates_its_taints_and_leaves_the_rest() 
     assert_eq!(requirement.to_string(), "shell; tolerates dedicated=ml");
     let worker = machine.start(machine.settings()).await;
     assert_eq!(machine.ended(any).await.status, ExecutionStatus::Succeeded);
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }

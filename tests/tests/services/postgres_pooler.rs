@@ -11,7 +11,7 @@ use std::{
 
 use attune_common::{
     config::Sources,
-    doorbell::{self},
+    doorbell,
     model::ExecutionStatus,
     store::{self, Client},
 };
@@ -63,8 +63,7 @@ async fn three_hundred_agents_share_the_few_connections_of_a_pooler() {
     let pooler = Pooler::start(&database, CONNECTIONS);
     let done = Arc::new(AtomicBool::new(false));
     let counting = {
-        let (database, done) =
-            (Database { server: postgres::shared(), name: database.name.clone() }, done.clone());
+        let (database, done) = (database.clone(), done.clone());
         tokio::spawn(async move { most_connections(&database, &done).await })
     };
 

@@ -39,8 +39,7 @@ async fn an_action_may_take_longer_than_the_broker_waits_for_an_acknowledgement(
         assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Succeeded, 1), "{ended:?}");
         assert_eq!(machine.log(id, 1).await, "done\n");
     }
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
     let written = rabbitmq::shared().log();
     assert!(!written.contains(ACKNOWLEDGEMENT_TIMED_OUT), "{written}");
 }
@@ -57,6 +56,5 @@ async fn a_cancellation_is_heard_though_heartbeats_are_an_hour_apart() {
     machine.logged(id, 1, "started").await;
     machine.cancel(id).await;
     assert_eq!(machine.ended(id).await.status, ExecutionStatus::Cancelled);
-    worker.stop.drain();
-    worker.stopped().await;
+    worker.drain().await;
 }

@@ -41,11 +41,6 @@ async fn works(machine: &Machine) {
     assert_eq!(machine.ended(id).await.status, ExecutionStatus::Succeeded);
 }
 
-async fn stop(worker: RunningWorker) {
-    worker.stop.drain();
-    worker.stopped().await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_whose_broker_is_gone_is_not_ready_until_it_hears_it_again() {
     let mut broker = Broker::start();
@@ -58,7 +53,7 @@ async fn a_worker_whose_broker_is_gone_is_not_ready_until_it_hears_it_again() {
     tokio::task::block_in_place(|| broker.start_again());
     until(&worker, true).await;
     works(&machine).await;
-    stop(worker).await;
+    worker.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,5 +71,5 @@ async fn a_broker_that_has_gone_silent_is_noticed_by_heartbeats() {
     network.set(Mode::Pass);
     until(&worker, true).await;
     works(&machine).await;
-    stop(worker).await;
+    worker.drain().await;
 }
