@@ -1,4 +1,5 @@
-# `nix develop`: everything that ./tests/run uses, and cargo ready for the static target.
+# `nix develop`: what `cargo test` uses (./tests/run also takes root file systems from Debian's archive, by apt), and cargo ready for
+# the static target.
 {
   pkgs,
   craneLib,
@@ -10,16 +11,23 @@ craneLib.devShell (
   removeAttrs targets.native.environment [ "CARGO_BUILD_TARGET" ]
   // {
     packages = interpreters ++ [
+      pkgs.bubblewrap
       pkgs.cargo-auditable
       pkgs.cargo-deny
       pkgs.cargo-insta
       pkgs.cargo-nextest
       pkgs.check-jsonschema
+      pkgs.conmon
       pkgs.deadnix
       pkgs.jq
+      pkgs.mmdebstrap
       pkgs.nixfmt
+      pkgs.openssl
+      pkgs.podman
       pkgs.postgresql
+      pkgs.qemu
       pkgs.rabbitmq-server
+      pkgs.runc
       pkgs.shellcheck
       pkgs.skopeo
     ];

@@ -23,6 +23,7 @@ use attune_tests::{
     binaries,
     latencies::Comparison,
     postgres::{Database, Server, execute},
+    private_server::PrivateServer,
     processes::Killed,
     rabbitmq::{Broker, Vhost},
     service::Machine,

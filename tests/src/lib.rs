@@ -4,7 +4,7 @@
 //! test process, [`agent`] in one of their own. [`store_conformance`] is what every store must do, [`lease_model`] why that is
 //! enough and [`lease_replay`] that it is the same; [`seeding`] puts the least into a store. [`static_agent`] is the agent that runs
 //! anywhere, [`rootfs`] is where, [`podman`] starts it in containers, [`control_plane`] is what they work for. [`s3`] keeps
-//! artifacts, [`postgres`] starts database servers, [`rabbitmq`] brokers, [`proxy`] networks that break. [`processes`] tells what
+//! artifacts, [`postgres`] starts database servers, [`rabbitmq`] brokers ([`private_server`] takes them away), [`proxy`] networks that break. [`processes`] tells what
 //! runs, [`latencies`] reports what benches measure, [`seed`] repeats what was chosen at random.
 
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a panic is how a test fails")]
@@ -22,7 +22,7 @@ pub mod pack;
 pub mod pgbouncer;
 pub mod podman;
 pub mod postgres;
-mod private_server;
+pub mod private_server;
 pub mod processes;
 pub mod proxy;
 pub mod rabbitmq;

@@ -1,7 +1,8 @@
 //! Private PostgreSQL servers: real ones, each with a folder and a port of its own, that end with the test process.
 //!
 //! [`shared`] is the server of this test process; a test takes a [`Database`] of its own on it. Tests that restart or break
-//! their server start one with [`Server::start`]. The programs are found in `PATH` or where Debian keeps them.
+//! their server start one with [`Server::start`]. The programs are those of the root file system `ATTUNE_POSTGRES_ROOT` (which
+//! `tests/rootfs postgres14` makes), or else found in `PATH` or where Debian keeps them.
 
 use std::{
     env, fs,
@@ -12,7 +13,7 @@ use std::{
     sync::LazyLock,
 };
 
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Signal, geteuid};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -21,7 +22,7 @@ use crate::{
     binaries,
     certificates::Certificates,
     dev::wait_for,
-    private_server::{self, Watcher},
+    private_server::{self, PrivateServer, Watcher},
 };
 
 /// PostgreSQL refuses to run as root: then its processes are nobody's, who is on every system.
@@ -38,7 +39,7 @@ read -r line
 pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null)
 # a number may have been given to another process meanwhile; the server works in its data folder
 runs() { [ -n "$pid" ] && [ "$(readlink "/proc/$pid/cwd")" = "$1/data" ]; }
-if runs "$1"; then kill -QUIT "$pid"; fi
+if runs "$1"; then kill -QUIT "$pid"; kill -CONT "$pid"; fi
 while runs "$1"; do sleep 0.05; done
 rm -rf "$1"
 "#;
@@ -144,28 +145,6 @@ impl Server {
         self.certificates.other_authority.clone()
     }
 
-    /// Ends the server as a crash would.
-    pub fn kill(&mut self) {
-        // the postmaster's children notice, and end themselves
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    /// Ends the server in order, whoever is connected ("fast shutdown").
-    pub fn stop(&mut self) {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a process id");
-        kill_process(pid, Signal::INT).expect("it runs");
-        self.child.wait().unwrap();
-    }
-
-    /// Starts the server again, on the same port with the same data.
-    pub fn start_again(&mut self) {
-        wait_for("what is left of the server to end", || {
-            self.launch_again();
-            self.is_up()
-        });
-    }
-
     /// A connection of the superuser.
     pub async fn superuser(&self, database: &str) -> PgConnection {
         let url = format!("postgres://postgres:{}@{}/{database}", self.superuser_password, self.address());
@@ -199,6 +178,22 @@ impl Server {
         let database = self.database().await;
         database.make_roles().await;
         database
+    }
+}
+
+impl PrivateServer for Server {
+    /// "Fast shutdown" (PostgreSQL, "Shutting Down the Server").
+    const STOP: Signal = Signal::INT;
+
+    fn process(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    fn start_again(&mut self) {
+        wait_for("what is left of the server to end", || {
+            self.launch_again();
+            self.is_up()
+        });
     }
 }
 
@@ -254,8 +249,21 @@ pub async fn execute(connection: &mut PgConnection, sql: &str) {
         .unwrap_or_else(|error| panic!("{error}: {sql}"));
 }
 
-/// A program of PostgreSQL, the newest one. Debian keeps them out of `PATH`.
-fn program(name: &str) -> PathBuf {
+/// The root file system whose release of PostgreSQL is wanted instead of this machine's.
+fn wanted_root() -> Option<PathBuf> {
+    env::var_os("ATTUNE_POSTGRES_ROOT").map(PathBuf::from)
+}
+
+/// A program of PostgreSQL for the server in a folder: of the release that is wanted, which is copied there because nobody else
+/// may look into the folders of root, or else the newest one of this machine. Debian keeps them out of `PATH`.
+fn program(name: &str, folder: &Path) -> PathBuf {
+    if let Some(root) = wanted_root() {
+        let copy = folder.join("postgres");
+        if !copy.is_dir() {
+            run(Command::new("cp").args(["-R", "--reflink=auto"]).arg(root.join("postgres")).arg(folder));
+        }
+        return copy.join("bin").join(name);
+    }
     let debian =
         fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path());
     let mut folders: Vec<PathBuf> = debian.map(|folder| folder.join("bin")).collect();
@@ -293,7 +301,7 @@ fn give_away(folder: &Path) {
 
 fn launch(folder: &Path, port: u16) -> Child {
     let log = fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).unwrap();
-    unprivileged(program("postgres"))
+    unprivileged(program("postgres", folder))
         .arg("-D")
         .arg(folder.join("data"))
         .args(["-p", &port.to_string()])
@@ -313,35 +321,38 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A data folder that is copied for every server: making one takes a second. Made once for each version of PostgreSQL.
+/// A data folder that is copied for every server: making one takes a second. Made once for each release of PostgreSQL.
 fn template() -> PathBuf {
-    let initdb = program("initdb");
+    let folder = env::temp_dir().join(format!("attune-initdb-{}", Uuid::new_v4().simple()));
+    fs::create_dir(&folder).unwrap();
+    let initdb = program("initdb", &folder);
     let version = Command::new(&initdb).arg("--version").output().expect("initdb can be started");
     let version: String = String::from_utf8_lossy(&version.stdout)
         .chars()
         .filter(|c| c.is_ascii_digit() || *c == '.')
         .collect();
     let place = binaries::workspace().join("target/postgres").join(version);
-    if place.is_dir() {
-        return place;
+    if !place.is_dir() {
+        make_template(&initdb, &folder, &place);
     }
-    let folder = env::temp_dir().join(format!("attune-initdb-{}", Uuid::new_v4().simple()));
-    fs::create_dir(&folder).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    place
+}
+
+fn make_template(initdb: &Path, folder: &Path, place: &Path) {
     fs::write(folder.join("password"), Uuid::new_v4().simple().to_string()).unwrap();
-    give_away(&folder);
+    give_away(folder);
     run(unprivileged(initdb)
         .args(["--username=postgres", "--auth=scram-sha-256", "--no-sync", "--encoding=UTF8", "--no-locale"])
         .arg(format!("--pwfile={}", folder.join("password").display()))
         .arg(format!("--pgdata={}", folder.join("data").display())));
-    fs::create_dir_all(place.parent().unwrap()).unwrap();
     // whole or not there; another process may have been quicker
     let beside = place.with_extension(Uuid::new_v4().simple().to_string());
-    run(Command::new("cp").arg("-R").arg(&folder).arg(&beside));
-    fs::remove_dir_all(&folder).unwrap();
-    if fs::rename(&beside, &place).is_err() {
+    fs::create_dir_all(&beside).unwrap();
+    run(Command::new("cp").arg("-R").args([folder.join("data"), folder.join("password")]).arg(&beside));
+    if fs::rename(&beside, place).is_err() {
         fs::remove_dir_all(&beside).unwrap();
     }
-    place
 }
 
 /// Makes the server use a certificate, and take more clients than usual.

@@ -46,6 +46,21 @@ pub fn parents() -> HashMap<i32, i32> {
         .collect()
 }
 
+/// Every process below another one, the oldest first as far as numbers tell.
+#[must_use]
+pub fn below(root: i32, parents: &HashMap<i32, i32>) -> Vec<i32> {
+    let mut found = Vec::new();
+    let mut look = vec![root];
+    while let Some(parent) = look.pop() {
+        for (pid, _) in parents.iter().filter(|(_, of)| **of == parent) {
+            found.push(*pid);
+            look.push(*pid);
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
 /// Processes that carry this variable in their environment: its name, and how its value starts.
 #[must_use]
 pub fn marked(mark: &str) -> Vec<i32> {

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -23,7 +23,7 @@ use crate::{
     certificates::Certificates,
     dev::shown,
     postgres::free_port,
-    private_server::{self, Watcher},
+    private_server::{self, PrivateServer, Watcher},
     rootfs,
 };
 
@@ -168,25 +168,6 @@ impl Broker {
         self.certificates.other_authority.clone()
     }
 
-    /// Ends the broker as a crash would.
-    pub fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    /// Ends the broker as its owner would. What was declared a moment ago is sure to be there again only after that.
-    pub fn stop(&mut self) {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
-        kill_process(pid, Signal::TERM).unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Starts the broker again, on the same ports with the same data.
-    pub fn start_again(&mut self) {
-        self.launch_again();
-        assert!(self.is_up(), "RabbitMQ does not start again:\n{}", self.log());
-    }
-
     /// Runs `rabbitmqctl` (<https://www.rabbitmq.com/docs/man/rabbitmqctl.8>) and returns what it prints.
     #[must_use]
     pub fn control(&self, arguments: &[&str]) -> String {
@@ -206,6 +187,20 @@ impl Broker {
         let number = self.taken_vhosts.fetch_add(1, Ordering::Relaxed);
         assert!(number < VHOSTS, "every vhost is taken: raise VHOSTS in tests/src/rabbitmq.rs");
         Vhost { broker: self, name: vhost_name(number) }
+    }
+}
+
+impl PrivateServer for Broker {
+    /// What was declared a moment ago is sure to be there again only after an end in order.
+    const STOP: Signal = Signal::TERM;
+
+    fn process(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    fn start_again(&mut self) {
+        self.launch_again();
+        assert!(self.is_up(), "RabbitMQ does not start again:\n{}", self.log());
     }
 }
 

@@ -19,7 +19,7 @@ use attune_common::{
 };
 use attune_tests::{
     agent::shell_agent,
-    processes::{description, marked, parents},
+    processes::{below, description, marked, parents},
     seed,
     service::Machine,
 };
@@ -84,19 +84,6 @@ impl Drop for Agents {
             let _ = child.wait();
         }
     }
-}
-
-fn below(root: i32, parents: &HashMap<i32, i32>) -> Vec<i32> {
-    let mut found = Vec::new();
-    let mut look = vec![root];
-    while let Some(parent) = look.pop() {
-        for (pid, _) in parents.iter().filter(|(_, of)| **of == parent) {
-            found.push(*pid);
-            look.push(*pid);
-        }
-    }
-    found.sort_unstable();
-    found
 }
 
 fn kill(pid: i32) {

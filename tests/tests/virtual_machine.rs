@@ -25,16 +25,21 @@ kill -9 $$";
 /// Only one that it starts takes more memory than there is.
 const CHILD: &str = "dd if=/dev/zero of=/dev/null bs=300M count=1 || exit 3";
 
-const ACTIONS: [(&str, &str, &str); 5] = [
+/// Starts one that can be told by nothing: without its environment, its session and its parent.
+const HIDES: &str =
+    "setsid env -i /bin/sleep 1000 >/dev/null 2>&1 & touch /tmp/hidden; exec sleep 1000";
+
+const ACTIONS: [(&str, &str, &str); 6] = [
     ("child", "runner_type: shell\n", CHILD),
     ("where", "runner_type: shell\n", "cat /proc/self/cgroup"),
     ("leaves", "runner_type: shell\n", "setsid sleep 1000 >/dev/null 2>&1 & (sleep 1000 &)"),
     ("bystander", "runner_type: shell\n", BYSTANDER),
+    ("hides", "runner_type: shell\n", HIDES),
     ("eats", "runner_type: shell\n", EATS),
 ];
 
-/// Two agents, one after the other: the first in a group that is its own to divide, the second where groups can only be read, as in
-/// most containers.
+/// Agents, one after the other: the first in a group that is its own to divide, the second where groups can only be read, as in
+/// most containers, the third killed with its supervisors, and the fourth in its place.
 const SCRIPT: &str = "
 export ATTUNE__DATABASE__URL=sqlite:///kept/attune.db ATTUNE__WORKER__CACHE_DIR=/tmp/cache ATTUNE__WORKER__SLOTS=2
 export ATTUNE_WORKER_RUNTIMES=shell PATH=/bin HOME=/root
@@ -53,6 +58,18 @@ start() {
 }
 start delegated rw 5
 start read_only ro 2
+
+mount -o remount,rw /sys/fs/cgroup
+ATTUNE__WORKER__SLOTS=1 attune-agent &
+until [ -e /tmp/hidden ]; do sleep 0.1; done
+agents=$(for one in /proc/[0-9]*; do [ \"$(readlink $one/exe)\" != /bin/attune-agent ] || echo ${one#/proc/}; done)
+kill -STOP $agents
+kill -KILL $agents
+echo \"hidden: $(pidof sleep | wc -w)\"
+attune-agent --max-executions 1
+echo \"the agent in its place ended with $?\"
+echo \"processes left: $(pidof sleep)\"
+echo \"groups left: $(ls /sys/fs/cgroup | grep attune-)\"
 ";
 
 async fn ended(store: &SqliteStore, id: ExecutionId, remains: &Remains) -> (Execution, Outcome) {
@@ -64,14 +81,16 @@ async fn ended(store: &SqliteStore, id: ExecutionId, remains: &Remains) -> (Exec
 
 #[tokio::test(flavor = "multi_thread")]
 async fn actions_have_groups_of_their_own_where_the_worker_may_make_some() {
+    // first, because building it may take so long that the store puts its files together
+    let agent = static_agent::x86_64();
     let machine = Machine::new().await;
     machine.push(&ACTIONS).await;
     let mut ids = Vec::new();
-    for name in ["where", "leaves", "bystander", "eats", "child", "where", "eats"] {
+    for name in ["where", "leaves", "bystander", "eats", "child", "where", "eats", "hides", "where"] {
         ids.push(machine.submit(name, json!({})).await);
     }
     let virtual_machine = VirtualMachine::default();
-    virtual_machine.add_program("bin/attune-agent", static_agent::x86_64());
+    virtual_machine.add_program("bin/attune-agent", agent);
     for name in ["attune.db", "attune.db-wal"] {
         std::fs::copy(machine.folder().join(name), virtual_machine.root().join("kept").join(name)).unwrap();
     }
@@ -82,6 +101,9 @@ async fn actions_have_groups_of_their_own_where_the_worker_may_make_some() {
     let said = |text: &str| assert!(remains.console.contains(text), "{text} is not in\n{}", remains.console);
     said("the agent in delegated ended with 0\nprocesses left: \ngroups left: attune-worker\n");
     said("the agent in read_only ended with 0\nprocesses left: \ngroups left: \n");
+
+    said("hidden: 2\n");
+    said("the agent in its place ended with 0\nprocesses left: \ngroups left: \n");
 
     let log = async |id| {
         let chunks = store.read_log(id, 1, 0, u64::MAX).await.unwrap();

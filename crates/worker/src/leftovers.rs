@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    process::remove_abandoned_control_groups,
     removal,
     supervisor::Orphans,
     workspace::{ARTIFACTS_VARIABLE, FOLDER},
@@ -25,7 +26,14 @@ pub(crate) async fn clear_regularly(cache_dir: PathBuf, interval: Duration) {
 
 /// Clears away what is there. Failures are told in the log: they are no reason not to work.
 pub(crate) async fn clear(cache_dir: PathBuf) {
-    let removed = tokio::task::spawn_blocking(move || remove(&cache_dir)).await;
+    let removed = tokio::task::spawn_blocking(move || {
+        let groups = remove_abandoned_control_groups();
+        if groups > 0 {
+            tracing::info!(groups, "removed the control groups of a worker that was killed");
+        }
+        remove(&cache_dir)
+    });
+    let removed = removed.await;
     match removed.map_err(io::Error::from).flatten() {
         Ok(0) => {}
         Ok(folders) => tracing::info!(folders, "removed what a worker that was killed had left behind"),

@@ -11,7 +11,9 @@ mod supervisors;
 use std::{ffi::OsString, io, path::PathBuf, time::Duration};
 
 pub use capture::Output;
-pub(crate) use cgroup::{memory_limits, prepare as prepare_control_groups};
+pub(crate) use cgroup::{
+    memory_limits, prepare as prepare_control_groups, remove_abandoned as remove_abandoned_control_groups,
+};
 use supervised::Supervised;
 pub use supervisors::Supervisors;
 use tokio::{

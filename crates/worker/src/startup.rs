@@ -65,7 +65,7 @@ pub fn load_configuration(flags: ServiceFlags) -> anyhow::Result<config::Config>
     Ok(configuration)
 }
 
-/// Runs the worker service until it is told to stop by SIGTERM or SIGINT, or has done what it was started for.
+/// Runs the worker service until it is told to stop by SIGTERM, SIGINT or SIGHUP, or has done what it was started for.
 ///
 /// # Errors
 /// When no runtime is usable, the store cannot be opened, or the service cannot go on.

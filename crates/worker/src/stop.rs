@@ -59,13 +59,17 @@ impl StopSignal {
         (handle.clone(), Self { stage, _handle: handle })
     }
 
-    /// A signal that SIGTERM and SIGINT raise: the first to draining, the next to cancelling.
+    /// A signal that SIGTERM, SIGINT and SIGHUP raise: the first to draining, the next to cancelling. The last is what those hear
+    /// whose terminal is closed.
     ///
     /// # Errors
     /// When the signal handlers cannot be installed.
     pub fn on_signals() -> anyhow::Result<Self> {
+        // nohup(1) wants the service to outlive its terminal
+        let outlives_terminal = is_ignored(SignalKind::hangup());
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let mut hang_up = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let (handle, stop) = Self::manual();
         tokio::spawn(async move {
             let mut received = 0;
@@ -73,6 +77,11 @@ impl StopSignal {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
+                    _ = hang_up.recv() => {
+                        if outlives_terminal {
+                            continue;
+                        }
+                    }
                 }
                 received += 1;
                 if received == 1 {
@@ -98,6 +107,14 @@ impl StopSignal {
         // the sender lives as long as this signal does
         let _ = self.stage.wait_for(|current| *current >= stage).await;
     }
+}
+
+/// Whether whoever started this process told it to ignore a signal (`SigIgn` in proc_pid_status(5)).
+fn is_ignored(signal: SignalKind) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default();
+    mask >> (signal.as_raw_value() - 1) & 1 == 1
 }
 
 #[cfg(test)]

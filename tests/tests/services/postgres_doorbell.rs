@@ -8,7 +8,10 @@ use attune_common::{
     model::ExecutionId,
     requirement::Requirement,
 };
-use attune_tests::postgres::{self, Database, Server, execute};
+use attune_tests::{
+    postgres::{self, Database, Server, execute},
+    private_server::PrivateServer,
+};
 use sqlx::{AssertSqlSafe, Row};
 
 use crate::{LONG, backend, heard, listen_again, open, queued};

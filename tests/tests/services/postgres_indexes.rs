@@ -23,7 +23,16 @@ const LEASE: Duration = Duration::from_mins(10);
 const MOST_ROWS: f64 = 1200.0;
 
 #[tokio::test]
-async fn a_million_executions_are_never_read_through() {
+async fn a_million_executions_that_have_ended_are_never_read_through() {
+    never_read_through(Fill::Ended).await;
+}
+
+#[tokio::test]
+async fn a_million_executions_that_wait_are_never_read_through() {
+    never_read_through(Fill::Waiting).await;
+}
+
+async fn never_read_through(fill: Fill) {
     let server = Server::start();
     let database = server.database().await;
     let mut superuser = database.superuser().await;
@@ -50,7 +59,7 @@ async fn a_million_executions_are_never_read_through() {
     }
     // what the fill itself does is of no interest
     execute(&mut superuser, "SET auto_explain.log_min_duration = -1").await;
-    million::fill(&mut superuser, Fill::Ended).await;
+    million::fill(&mut superuser, fill).await;
     check(&server, "before any statistics", || work(&*store, seed)).await;
     execute(&mut superuser, "VACUUM ANALYZE attune.executions").await;
     check(&server, "with statistics", || work(&*store, seed)).await;
@@ -84,6 +93,14 @@ async fn work(store: &dyn Store, worker: WorkerId) {
     store.held(worker).await.unwrap();
     store.reap().await.unwrap();
     store.workers().await.unwrap();
+    push_action(store, "mine.other", 1).await;
+    let new = NewExecution {
+        action: "mine.other".parse().unwrap(),
+        parameters: Parameters::default(),
+        idempotency_key: None,
+    };
+    let submitted = store.submit(new).await.unwrap().execution;
+    store.request_cancel(submitted.id).await.unwrap();
     let action: ActionRef = "mine.work7".parse().unwrap();
     for (action, statuses) in [
         (None, vec![]),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use attune_common::doorbell::Wake;
 use attune_tests::{
     dev::wait_for,
+    private_server::PrivateServer,
     rabbitmq::{self, Broker},
 };
 

@@ -9,6 +9,7 @@ use attune_common::{
 };
 use attune_tests::{
     dev::wait_for,
+    private_server::PrivateServer,
     rabbitmq::{self, Broker, Vhost},
 };
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use attune_common::model::ExecutionStatus;
 use attune_tests::{
+    private_server::PrivateServer,
     proxy::{Mode, Proxy},
     rabbitmq::{self, Broker},
     service::{Machine, RunningWorker},

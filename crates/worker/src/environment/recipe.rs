@@ -17,13 +17,16 @@ struct BuiltIn {
 }
 
 /// The recipes, in the form in which packs write them. Of several that fit, the first is taken.
-static BUILT_IN: LazyLock<[BuiltIn; 7]> = LazyLock::new(|| {
+static BUILT_IN: LazyLock<[BuiltIn; 10]> = LazyLock::new(|| {
     [
         built_in(Some("uv"), None, include_str!("recipes/python-uv.yaml")),
         built_in(None, None, include_str!("recipes/python-pip.yaml")),
         built_in(Some("npm"), Some("npm"), include_str!("recipes/node-npm.yaml")),
         built_in(Some("bundle"), Some("ruby-bundler"), include_str!("recipes/ruby-vendored.yaml")),
         built_in(Some("bundle"), Some("ruby-bundler"), include_str!("recipes/ruby-bundler.yaml")),
+        built_in(Some("bundle"), Some("ruby-bundler"), include_str!("recipes/ruby-unlocked-vendored.yaml")),
+        built_in(Some("bundle"), Some("ruby-bundler"), include_str!("recipes/ruby-unlocked.yaml")),
+        built_in(None, None, include_str!("recipes/go.yaml")),
         // a cpanfile is as often a remark as an order, so that cpanm may be missing
         built_in(Some("cpanm"), None, include_str!("recipes/perl-vendored.yaml")),
         built_in(Some("cpanm"), None, include_str!("recipes/perl-cpanm.yaml")),
@@ -110,7 +113,7 @@ mod tests {
     #[test]
     fn every_built_in_recipe_is_one_that_a_pack_could_bring() {
         let names: Vec<&str> = BUILT_IN.iter().map(|one| one.recipe.name.as_str()).collect();
-        assert_eq!(names, ["python", "python", "node", "ruby", "ruby", "perl", "perl"]);
+        assert_eq!(names, ["python", "python", "node", "ruby", "ruby", "ruby", "ruby", "go", "perl", "perl"]);
     }
 
     #[test]
@@ -124,7 +127,10 @@ mod tests {
             ("node", &["package.json", "package-lock.json"], &["npm"], Some("npm")),
             ("node", &["package.json"], &[], None),
             ("ruby", &["Gemfile", "Gemfile.lock"], &["bundle"], Some("{interpreter}")),
-            ("ruby", &["Gemfile"], &["bundle"], None),
+            ("ruby", &["Gemfile"], &["bundle"], Some("{interpreter}")),
+            ("ruby", &[], &["bundle"], None),
+            ("go", &["go.mod", "go.sum"], &[], Some("{interpreter}")),
+            ("go", &["go.mod"], &[], None),
             ("perl", &["cpanfile"], &["cpanm"], Some("{interpreter}")),
             ("perl", &["cpanfile"], &[], None),
             ("java", &["pom.xml"], &["mvn"], None),
@@ -141,6 +147,7 @@ mod tests {
     fn what_a_pack_brings_is_installed_from_it() {
         for (runtime, files, tool) in [
             ("ruby", ["Gemfile", "Gemfile.lock", "vendor/cache/x.gem"], "bundle"),
+            ("ruby", ["Gemfile", "vendor/cache/x.gem", "x"], "bundle"),
             ("perl", ["cpanfile", "vendor/cache/x.gz", "x"], "cpanm"),
         ] {
             let recipe = Case::new(&files, &[tool]).choose(runtime).unwrap().unwrap();

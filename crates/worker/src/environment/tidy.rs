@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::Environments;
-use crate::{cache::Cache, packs::PackCache};
+use crate::{
+    cache::{Cache, Collected},
+    packs::PackCache,
+};
 
 /// How often caches are looked through while the worker runs.
 const INTERVAL: Duration = Duration::from_hours(1);
@@ -17,25 +20,27 @@ pub async fn regularly(packs: PackCache, environments: Environments) {
         let (max_age, max_bytes) = (settings.environment_max_age, settings.environment_max_bytes);
         // packs are small, and the store has them: only their age counts
         collect("packs", packs.cache().clone(), max_age, u64::MAX).await;
-        collect("environments", environments.cache.clone(), max_age, max_bytes).await;
-        collect("bytecode", environments.bytecode.cache().clone(), max_age, max_bytes).await;
+        let bytes = collect("environments", environments.cache.clone(), max_age, max_bytes).await;
+        // what is left is theirs: they are made again in seconds, and without a network
+        let left = max_bytes.saturating_sub(bytes);
+        collect("compiled modules", environments.bytecode.cache().clone(), max_age, left).await;
     }
 }
 
-async fn collect(what: &'static str, cache: Cache, max_age: Duration, max_bytes: u64) {
+/// Tidies one cache, and returns how many bytes are left in it.
+async fn collect(what: &'static str, cache: Cache, max_age: Duration, max_bytes: u64) -> u64 {
     let collected = tokio::task::spawn_blocking(move || cache.collect(max_age, max_bytes)).await;
     match collected.map_err(std::io::Error::from).flatten() {
-        Ok(collected) if collected.removed > 0 => {
-            tracing::info!(
-                what,
-                removed = collected.removed,
-                kept = collected.kept,
-                bytes = collected.bytes,
-                "tidied"
-            );
+        Ok(Collected { removed, kept, bytes }) => {
+            if removed > 0 {
+                tracing::info!(what, removed, kept, bytes, "tidied");
+            }
+            bytes
         }
-        Ok(_) => {}
         // nothing depends on it but space
-        Err(error) => tracing::warn!(what, %error, "cannot tidy"),
+        Err(error) => {
+            tracing::warn!(what, %error, "cannot tidy");
+            0
+        }
     }
 }

@@ -47,25 +47,21 @@ pub fn of_runtime(runtime: &str, settings: &ExecutionSettings) -> io::Result<Vec
         "python" => {
             vec![("PYTHONUNBUFFERED".into(), "1".into()), ("PYTHONDONTWRITEBYTECODE".into(), "1".into())]
         }
-        // without a shared build cache every run would compile the standard library first
+        // without a shared build cache every run would compile the standard library first; Go itself removes from it what
+        // has not been used for some days (`go help cache`)
         "go" => {
-            let cache = go_cache(settings)?;
-            vec![
-                ("GOCACHE".into(), cache.join("build").into()),
-                ("GOMODCACHE".into(), cache.join("mod").into()),
-                ("GOTOOLCHAIN".into(), "local".into()),
-            ]
+            vec![("GOCACHE".into(), go_build_cache(settings)?.into()), ("GOTOOLCHAIN".into(), "local".into())]
         }
         _ => Vec::new(),
     })
 }
 
-/// The folder of Go's caches, which actions write to: each user has one.
-fn go_cache(settings: &ExecutionSettings) -> io::Result<PathBuf> {
+/// The folder of what Go has compiled, to which actions write: each user has one.
+fn go_build_cache(settings: &ExecutionSettings) -> io::Result<PathBuf> {
     let Some(RunAs { uid, gid }) = settings.confinement.run_as else {
-        return Ok(settings.cache_dir.join("go"));
+        return Ok(settings.cache_dir.join("go-build"));
     };
-    let folder = settings.cache_dir.join(format!("go-{uid}"));
+    let folder = settings.cache_dir.join(format!("go-build-{uid}"));
     std::fs::create_dir_all(&folder)?;
     chown(&folder, Some(uid), Some(gid))?;
     Ok(folder)

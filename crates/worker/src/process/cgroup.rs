@@ -11,15 +11,20 @@
 //! Written here and not taken from a crate: what is needed is to find one's own group (cgroups(7)), and to make a folder.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
     sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use rustix::process::{Pid, getpid, getppid};
+
+/// How the names of groups begin.
+const PREFIX: &str = "attune-";
 
 /// The worker's own leaf, below the group in which it was started.
 const LEAF: &str = "attune-worker";
@@ -89,30 +94,64 @@ fn move_all(living: &str, to: &Path) -> io::Result<()> {
 
 /// A group for one action. Dropping it removes it.
 #[derive(Debug)]
-pub(super) struct Cgroup(PathBuf);
+pub(super) struct Cgroup {
+    path: PathBuf,
+    /// Locked as long as the worker lives (flock(2)): a group that nobody holds is one that a worker left when it was killed.
+    _held: File,
+}
 
 impl Cgroup {
     /// Makes one below the worker's own, where that is possible and useful.
     pub(super) fn create() -> Option<Self> {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = PARENT.as_ref()?.join(format!("attune-{}-{number}", std::process::id()));
+        let path = PARENT.as_ref()?.join(format!("{PREFIX}{}-{number}", std::process::id()));
         // not there, read-only, or somebody else's: then it goes without
         fs::create_dir(&path).ok()?;
-        let group = Self(path);
+        let held = File::open(&path).ok()?;
+        held.try_lock_shared().ok()?;
+        let group = Self { path, _held: held };
         // a group of another type takes no processes
         fs::metadata(group.path().join("cgroup.kill")).is_ok().then_some(group)
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // nothing lives in it any more, or else its supervisor removes it when nothing does
-        let _ = fs::remove_dir(&self.0);
+        let _ = fs::remove_dir(&self.path);
     }
+}
+
+/// Ends what runs in the groups of workers that were killed, whatever it did to its environment and its parents, and removes them.
+/// Returns how many there were.
+pub(crate) fn remove_abandoned() -> usize {
+    let entries = PARENT.iter().filter_map(|parent| fs::read_dir(parent).ok()).flatten().flatten();
+    let groups = entries.filter(|entry| {
+        let name = entry.file_name();
+        name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name != LEAF)
+    });
+    groups.filter(|group| remove_if_abandoned(&group.path()).unwrap_or(false)).count()
+}
+
+fn remove_if_abandoned(group: &Path) -> io::Result<bool> {
+    if File::open(group)?.try_lock().is_err() {
+        return Ok(false);
+    }
+    fs::write(group.join("cgroup.kill"), "1")?;
+    // killed processes leave one after the other
+    for _ in 0..100 {
+        match fs::remove_dir(group) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            removed => return removed.map(|()| true),
+        }
+    }
+    Ok(false)
 }
 
 /// The files in which the kernel counts for the worker's own groups.

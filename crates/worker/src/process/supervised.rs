@@ -39,15 +39,9 @@ impl Supervised {
         cgroup: Option<&Cgroup>,
     ) -> io::Result<Self> {
         let supervisors = spec.supervisors;
-        let Waiting { mut child, socket } = supervisors.take()?;
-        if !with_input {
-            drop(child.process.stdin.take());
-        }
-        let (reports, orders) = socket.into_split();
         let mark = spec.environment.iter().find(|(name, _)| name == ARTIFACTS_VARIABLE);
         let mark = mark.map(|(name, value)| format!("{}={}", name.display(), value.display()));
-        let mut supervised = Self { child, reports, orders, mark, total: None };
-        let start = Start {
+        let start = protocol::encode(&Start {
             title: spec.title,
             with_input,
             command: spec.command,
@@ -56,18 +50,33 @@ impl Supervised {
             confinement: spec.confinement,
             cgroup: cgroup.map(|cgroup| cgroup.path().to_owned()),
             workspace: spec.workspace,
-        };
-        supervised.orders.write_all(&protocol::encode(&start)?).await?;
-        match protocol::receive_async(&mut supervised.reports).await {
-            Ok(Report::NotStarted { os_error }) => Err(io::Error::from_raw_os_error(os_error)),
-            Ok(_) => {
-                supervisors.keep_one_waiting();
-                Ok(supervised)
+        })?;
+        loop {
+            let Waiting { mut child, socket, waited } = supervisors.take()?;
+            if !with_input {
+                drop(child.process.stdin.take());
             }
-            Err(error) => {
-                // it may have started the action all the same
-                supervised.vanished().await;
-                Err(error)
+            let (reports, orders) = socket.into_split();
+            let mut supervised = Self { child, reports, orders, mark: mark.clone(), total: None };
+            let told = supervised.orders.write_all(&start).await;
+            let report = match told {
+                Ok(()) => protocol::receive_async(&mut supervised.reports).await,
+                Err(error) => Err(error),
+            };
+            match report {
+                Ok(Report::NotStarted { os_error }) => return Err(io::Error::from_raw_os_error(os_error)),
+                Ok(_) => {
+                    supervisors.keep_one_waiting();
+                    return Ok(supervised);
+                }
+                Err(error) if waited && never_read(&error) => {
+                    tracing::debug!(%error, "the supervisor that waited was killed; starting another one");
+                }
+                Err(error) => {
+                    // it may have started the action all the same
+                    supervised.vanished().await;
+                    return Err(error);
+                }
             }
         }
     }
@@ -152,4 +161,9 @@ impl Supervised {
         );
         Status::Unseen
     }
+}
+
+/// Whether the other end of a socket was closed before all that was written to it had been read, as Linux tells it.
+fn never_read(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
 }

@@ -29,6 +29,8 @@ pub struct Supervisors {
 pub(super) struct Waiting {
     pub(super) child: Registered,
     pub(super) socket: UnixStream,
+    /// It was not started for the action that gets it.
+    pub(super) waited: bool,
 }
 
 impl Supervisors {
@@ -46,7 +48,7 @@ impl Supervisors {
             if supervisors.waiting().is_some() {
                 return;
             }
-            match supervisors.start() {
+            match supervisors.start(true) {
                 Ok(one) => *supervisors.waiting() = Some(one),
                 // whoever needs one tries again, and tells people
                 Err(error) => tracing::debug!(%error, "no supervisor waits for the next action"),
@@ -69,14 +71,14 @@ impl Supervisors {
         {
             return Ok(one);
         }
-        self.start()
+        self.start(false)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Option<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(&self) -> io::Result<Waiting> {
+    fn start(&self, waited: bool) -> io::Result<Waiting> {
         let (ours, theirs) = StdUnixStream::pair()?;
         let mut command = Command::new(self.program.path());
         command
@@ -98,7 +100,7 @@ impl Supervisors {
         // the command holds the other end of the socket, whose closing is a signal
         drop(command);
         ours.set_nonblocking(true)?;
-        Ok(Waiting { child, socket: UnixStream::from_std(ours)? })
+        Ok(Waiting { child, socket: UnixStream::from_std(ours)?, waited })
     }
 }
 

@@ -50,6 +50,22 @@ async fn one_that_was_killed_meanwhile_is_not_used() {
 }
 
 #[tokio::test]
+async fn one_that_is_killed_before_it_hears_of_its_action_is_replaced() {
+    let supervisors = spec(&["/bin/true"]).supervisors;
+    supervisors.keep_one_waiting();
+    let first = waiting(&supervisors).await;
+    let signal =
+        |name: &str| Command::new("kill").args([name, &first.to_string()]).status().unwrap().success();
+    assert!(signal("-STOP"));
+    let killed = async {
+        wait_for("it to be taken", || supervisors.waiting_process() != Some(first)).await;
+        assert!(signal("-9"));
+    };
+    let (written, ()) = tokio::join!(run(&supervisors, "echo done"), killed);
+    assert_eq!(written, "done\n");
+}
+
+#[tokio::test]
 async fn one_that_waits_ends_with_its_worker() {
     let supervisors = spec(&["/bin/true"]).supervisors;
     supervisors.keep_one_waiting();

@@ -28,6 +28,8 @@ pub(super) struct Agent {
     child: Child,
     /// Starts so far; each has a log of its own.
     pub(super) starts: usize,
+    /// It was asked to end.
+    leaving: bool,
     database: Proxy,
     broker: Proxy,
     urls: [String; 2],
@@ -47,12 +49,19 @@ impl Agent {
         let _ = kill_process(pid, signal);
     }
 
+    /// Asks it to end in order. [`Fleet::revive`] starts it again when it has.
+    pub(super) fn leave(&mut self) {
+        self.leaving = true;
+        self.signal(Signal::TERM);
+    }
+
     fn log(&self, folder: &Path) -> PathBuf {
         folder.join(format!("{}-{}.log", self.name, self.starts))
     }
 
     fn start(&mut self, folder: &Path) {
         self.starts += 1;
+        self.leaving = false;
         let log = File::create(self.log(folder)).unwrap();
         self.child = launch(&self.name, folder, &self.urls, log);
     }
@@ -67,6 +76,7 @@ fn launch(name: &str, folder: &Path, [database, broker]: &[String; 2], log: File
         .env("ATTUNE__WORKER__HEARTBEAT_INTERVAL", "300ms")
         .env("ATTUNE__WORKER__LEASE", LEASE.0)
         .env("ATTUNE__WORKER__KILL_GRACE", "500ms")
+        .env("ATTUNE__WORKER__SHUTDOWN_TIMEOUT", "2s")
         .env("ATTUNE__WORKER__SLOTS", "4")
         .env("RUST_LOG", "debug")
         .spawn()
@@ -93,7 +103,15 @@ impl Fleet {
             let name = format!("agent-{index}");
             let log = File::create(folder.path().join(format!("{name}-1.log"))).unwrap();
             let child = launch(&name, folder.path(), &urls, log);
-            agents.push(Agent { name, child, starts: 1, database: proxies.0, broker: proxies.1, urls });
+            agents.push(Agent {
+                name,
+                child,
+                starts: 1,
+                leaving: false,
+                database: proxies.0,
+                broker: proxies.1,
+                urls,
+            });
         }
         Self { folder, agents }
     }
@@ -106,13 +124,16 @@ impl Fleet {
         agent.start(self.folder.path());
     }
 
-    /// Starts those again that could not even register, as whoever runs containers does. Any other end is a fault of its own.
+    /// Starts those again that were asked to end, and those that could not even register, as whoever runs containers does. Any
+    /// other end is a fault of its own.
     pub(super) fn revive(&mut self) {
         for agent in &mut self.agents {
             if let Some(status) = agent.child.try_wait().unwrap() {
                 let log = fs::read_to_string(agent.log(self.folder.path())).unwrap();
                 let end: Vec<&str> = log.lines().rev().take(20).collect();
-                assert!(!log.contains(" registered"), "{} ended with {status}: {end:#?}", agent.name);
+                let registered = log.contains(" registered");
+                let expected = !registered || agent.leaving && status.success();
+                assert!(expected, "{} ended with {status}: {end:#?}", agent.name);
                 agent.start(self.folder.path());
             }
         }

@@ -8,6 +8,7 @@ use std::{
 
 use attune_tests::{
     postgres::Server,
+    private_server::PrivateServer,
     proxy::{Break, Mode},
     rabbitmq::Broker,
 };
@@ -17,27 +18,42 @@ use tokio::task::JoinHandle;
 
 use super::fleet::{AGENTS, Fleet, LEASE, Service};
 
-/// RabbitMQ 3.10 loses what was declared in the last seconds before it is killed.
+/// RabbitMQ 3.10 loses what was declared in the last seconds before it is killed: it has this long after its last start.
 const BROKER_REST: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug)]
 enum Strike {
     KillAgent,
     StopAgent,
+    /// In order, as somebody who installs the next version does.
+    ReplaceAgent,
     Delay(Service),
     Cut(Service),
     HalfOpen(Service),
     Reset(Service),
-    KillDatabase,
-    KillBroker,
+    Kill(Service),
+    Stop(Service),
+    /// In order.
+    Restart(Service),
+}
+
+/// How a service is taken away.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Interruption {
+    Kill,
+    Stop,
+    Restart,
 }
 
 /// Every strike, as often as it comes in turn: all have come before one comes again.
 fn deck() -> Vec<Strike> {
-    let mut deck = vec![Strike::KillDatabase, Strike::KillDatabase, Strike::KillBroker];
+    let mut deck =
+        vec![Strike::Kill(Service::Database), Strike::Kill(Service::Database), Strike::Kill(Service::Broker)];
     deck.extend([Strike::KillAgent; 6]);
     deck.extend([Strike::StopAgent; 4]);
+    deck.extend([Strike::ReplaceAgent; 2]);
     for service in [Service::Database, Service::Broker] {
+        deck.extend([Strike::Stop(service), Strike::Restart(service)]);
         deck.extend([Strike::Delay(service); 2]);
         deck.extend([Strike::HalfOpen(service); 2]);
         deck.extend([Strike::Cut(service); 3]);
@@ -58,9 +74,8 @@ pub(super) struct Strikes {
     deck: Vec<Strike>,
     database: Arc<Mutex<Server>>,
     broker: Arc<Mutex<Broker>>,
-    broker_up_since: Instant,
     undo: Vec<(Instant, Undo)>,
-    restarts: Vec<JoinHandle<()>>,
+    interruptions: Vec<JoinHandle<()>>,
     counts: BTreeMap<String, usize>,
     ended: bool,
 }
@@ -72,9 +87,8 @@ impl Strikes {
             deck: Vec::new(),
             database: Arc::new(Mutex::new(database)),
             broker: Arc::new(Mutex::new(broker)),
-            broker_up_since: Instant::now(),
             undo: Vec::new(),
-            restarts: Vec::new(),
+            interruptions: Vec::new(),
             counts: BTreeMap::new(),
             ended: false,
         }
@@ -106,8 +120,8 @@ impl Strikes {
                 agent.network(service).end_connections(Break::Reset);
             }
         }
-        for restart in self.restarts.drain(..) {
-            restart.await.expect("the service comes back");
+        for interruption in self.interruptions.drain(..) {
+            interruption.await.expect("the service comes back");
         }
     }
 
@@ -123,6 +137,7 @@ impl Strikes {
         let agent = &fleet.agents[index];
         match strike {
             Strike::KillAgent => fleet.restart(index),
+            Strike::ReplaceAgent => fleet.agents[index].leave(),
             Strike::StopAgent => {
                 agent.signal(Signal::STOP);
                 self.later(for_longer, Undo::Continue { agent: index, start: agent.starts });
@@ -138,30 +153,26 @@ impl Strikes {
                 self.later(for_longer, Undo::Pass { agent: index, service });
             }
             Strike::Reset(service) => agent.network(service).end_connections(Break::Reset),
-            Strike::KillDatabase => {
-                let database = self.database.clone();
-                self.restarts.push(tokio::task::spawn_blocking(move || {
-                    let mut database = database.lock().expect("no start failed");
-                    database.kill();
-                    std::thread::sleep(for_a_while);
-                    database.start_again();
-                }));
-            }
-            Strike::KillBroker if self.broker_up_since.elapsed() < BROKER_REST => {
-                self.deck.insert(0, strike);
-                return;
-            }
-            Strike::KillBroker => {
-                self.broker_up_since = Instant::now() + BROKER_REST;
-                let broker = self.broker.clone();
-                self.restarts.push(tokio::task::spawn_blocking(move || {
-                    let mut broker = broker.lock().expect("no start failed");
-                    broker.kill();
-                    broker.start_again();
-                }));
-            }
+            Strike::Kill(service) => self.interrupt(service, Interruption::Kill, for_a_while),
+            Strike::Stop(service) => self.interrupt(service, Interruption::Stop, for_a_while),
+            Strike::Restart(service) => self.interrupt(service, Interruption::Restart, for_a_while),
         }
         *self.counts.entry(format!("{strike:?}")).or_default() += 1;
+    }
+
+    /// Takes a service away for a while, one after the other if it is away already.
+    fn interrupt(&mut self, service: Service, how: Interruption, time: Duration) {
+        let (database, broker) = (self.database.clone(), self.broker.clone());
+        self.interruptions.push(tokio::task::spawn_blocking(move || match service {
+            Service::Database => interrupt(&mut *database.lock().expect("it came back"), how, time),
+            Service::Broker => {
+                let mut broker = broker.lock().expect("it came back");
+                if how == Interruption::Kill {
+                    std::thread::sleep(BROKER_REST);
+                }
+                interrupt(&mut *broker, how, time);
+            }
+        }));
     }
 
     fn later(&mut self, after: Duration, undo: Undo) {
@@ -170,6 +181,19 @@ impl Strikes {
 
     fn millis(&mut self, least: u64, most: u64) -> Duration {
         Duration::from_millis(self.random.u64(least..most))
+    }
+}
+
+fn interrupt(server: &mut impl PrivateServer, how: Interruption, time: Duration) {
+    match how {
+        Interruption::Kill => server.kill(),
+        Interruption::Stop => server.pause(),
+        Interruption::Restart => server.stop(),
+    }
+    std::thread::sleep(time);
+    match how {
+        Interruption::Stop => server.resume(),
+        Interruption::Kill | Interruption::Restart => server.start_again(),
     }
 }
 
