@@ -261,6 +261,7 @@ fn program(name: &str, folder: &Path) -> PathBuf {
         let copy = folder.join("postgres");
         if !copy.is_dir() {
             run(Command::new("cp").args(["-R", "--reflink=auto"]).arg(root.join("postgres")).arg(folder));
+            give_away(&copy);
         }
         return copy.join("bin").join(name);
     }
