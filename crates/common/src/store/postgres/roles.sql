@@ -20,8 +20,9 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'attune_agent') THEN
         CREATE ROLE attune_agent LOGIN;
     END IF;
-    -- whoever is no superuser must be a member of the role to whom it gives something
-    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AND NOT pg_has_role(current_user, 'attune_api', 'MEMBER') THEN
+    -- Whoever is no superuser must be able to become the role to whom it gives something. Since PostgreSQL 16, who has created a
+    -- role is a member of it (and administers it), but has none of its rights.
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AND NOT pg_has_role(current_user, 'attune_api', 'USAGE') THEN
         EXECUTE format('GRANT attune_api TO %I', current_user);
     END IF;
 END
