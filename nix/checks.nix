@@ -88,7 +88,7 @@ in
       INSTA_UPDATE = "no";
       # these need mounts, containers and Debian's archive, which a build may not have (the checks below are their counterparts), or the
       # network, from which the S3 server comes
-      cargoNextestExtraArgs = "-E 'not (binary(injection) or binary(install) or binary(static_binary) or binary(virtual_machine) or test(no_interpreter) or test(a_bucket))'";
+      cargoNextestExtraArgs = "-E 'not (binary(injection) or binary(install) or binary(static_binary) or binary(virtual_machine) or test(no_interpreter) or test(a_bucket) or test(postgres_pooler))'";
     }
   );
   doctests = craneLib.cargoDocTest cargo;

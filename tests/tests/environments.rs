@@ -13,6 +13,7 @@ use std::{
 
 use attune_common::model::{Execution, ExecutionStatus, Outcome, WorkerKind};
 use attune_tests::{
+    agent::Agent,
     binaries,
     pack::Pack,
     processes::run,
@@ -153,37 +154,61 @@ async fn node_finds_modules_by_require_and_by_import() {
     worker.drain().await;
 }
 
-#[tokio::test]
-async fn ruby_finds_the_gems_that_the_pack_brings() {
+const GEM: &str = "Gem::Specification.new { |s| s.name = 'greet'; s.version = '1.2.3'; s.summary = 'x'; s.authors = ['x']; \
+                   s.files = ['lib/greet.rb'] }";
+
+const GREET: &str = "module Greet; WORD = 'hello'; end\n";
+
+const GEMFILE_LOCK: &str = "GEM\n  remote: https://rubygems.org/\n  specs:\n    greet (1.2.3)\n\n\
+                            PLATFORMS\n  ruby\n\nDEPENDENCIES\n  greet\n";
+
+/// For a gem in a folder of the pack.
+const GEMFILE_LOCK_OF_PATH: &str = "PATH\n  remote: gems/greet\n  specs:\n    greet (1.2.3)\n\nGEM\n  specs:\n\n\
+                                    PLATFORMS\n  ruby\n\nDEPENDENCIES\n  greet!\n";
+
+/// Runs an action of a pack that requires the gem, and returns from where it came.
+async fn required(pack: Pack) -> String {
     let machine = Machine::new().await;
-    let gem = Pack::default()
-        .file(
-            "greet.gemspec",
-            "Gem::Specification.new { |s| s.name = 'greet'; s.version = '1.2.3'; s.summary = 'x'; s.authors = ['x']; \
-             s.files = ['lib/greet.rb'] }",
-        )
-        .file("lib/greet.rb", "module Greet; WORD = 'hello'; end\n")
-        .run(&["gem", "build", "greet.gemspec", "--output", "greet-1.2.3.gem"]);
-    let pack = Pack::default()
-        .file("Gemfile", "source 'https://rubygems.org'\ngem 'greet'\n")
-        .file(
-            "Gemfile.lock",
-            "GEM\n  remote: https://rubygems.org/\n  specs:\n    greet (1.2.3)\n\nPLATFORMS\n  ruby\n\nDEPENDENCIES\n  greet\n",
-        )
-        .action(
-            "greet",
-            "rb",
-            "runner_type: ruby\n",
-            "require 'greet'; require 'json'; puts JSON.generate([Greet::WORD, $LOADED_FEATURES.grep(/greet.rb/)[0]])\n",
-        );
-    fs::create_dir_all(pack.path().join("vendor/cache")).unwrap();
-    fs::copy(gem.path().join("greet-1.2.3.gem"), pack.path().join("vendor/cache/greet-1.2.3.gem")).unwrap();
+    let script = "require 'greet'; require 'json'; puts JSON.generate([Greet::WORD, $LOADED_FEATURES.grep(/greet.rb/)[0]])\n";
+    let pack = pack.action("greet", "rb", "runner_type: ruby\n", script);
     machine.push_folder(pack.path()).await;
     let worker = machine.start_with(machine.settings(), runtimes("ruby").await);
     let result = machine.result("greet").await;
     assert_eq!(result[0], "hello");
-    assert!(result[1].as_str().unwrap().contains("/cache/environments/"), "{result}");
     worker.drain().await;
+    result[1].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn ruby_finds_the_gems_that_the_pack_brings() {
+    let gem = Pack::default().file("greet.gemspec", GEM).file("lib/greet.rb", GREET);
+    let gem = gem.run(&["gem", "build", "greet.gemspec", "--output", "greet-1.2.3.gem"]);
+    for lock in [Some(GEMFILE_LOCK), None] {
+        let mut pack = Pack::default().file("Gemfile", "source 'https://rubygems.org'\ngem 'greet'\n");
+        if let Some(lock) = lock {
+            pack = pack.file("Gemfile.lock", lock);
+        }
+        fs::create_dir_all(pack.path().join("vendor/cache")).unwrap();
+        fs::copy(gem.path().join("greet-1.2.3.gem"), pack.path().join("vendor/cache/greet-1.2.3.gem"))
+            .unwrap();
+        let place = required(pack).await;
+        assert!(place.contains("/cache/environments/"), "with {lock:?} from {place}");
+    }
+}
+
+#[tokio::test]
+async fn ruby_finds_what_a_gemfile_names_with_a_lock_and_without() {
+    for lock in [Some(GEMFILE_LOCK_OF_PATH), None] {
+        let mut pack = Pack::default()
+            .file("Gemfile", "gem 'greet', path: 'gems/greet'\n")
+            .file("gems/greet/greet.gemspec", GEM)
+            .file("gems/greet/lib/greet.rb", GREET);
+        if let Some(lock) = lock {
+            pack = pack.file("Gemfile.lock", lock);
+        }
+        let place = required(pack).await;
+        assert!(place.ends_with("/gems/greet/lib/greet.rb"), "with {lock:?} from {place}");
+    }
 }
 
 #[tokio::test]
@@ -240,6 +265,58 @@ async fn go_finds_the_modules_of_the_pack() {
     let worker = machine.start_with(machine.settings(), runtimes("go").await);
     assert_eq!(machine.result("greet").await, json!("hello"));
     worker.drain().await;
+}
+
+/// A folder that serves the module `example.com/greet` as a proxy does (`go help goproxy`).
+fn go_proxy(folder: &Path) {
+    let script = r#"
+import os, zipfile
+os.makedirs("example.com/greet/@v")
+os.chdir("example.com/greet/@v")
+open("list", "w").write("v1.0.0\n")
+open("v1.0.0.info", "w").write('{"Version": "v1.0.0"}')
+open("v1.0.0.mod", "w").write("module example.com/greet\n\ngo 1.18\n")
+with zipfile.ZipFile("v1.0.0.zip", "w") as module:
+    module.write("v1.0.0.mod", "example.com/greet@v1.0.0/go.mod")
+    module.writestr("example.com/greet@v1.0.0/greet.go", 'package greet\n\nfunc Word() string { return "hello" }\n')
+"#;
+    run(folder, &["python3", "-c", script]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn go_downloads_modules_once_into_an_environment() {
+    let machine = Machine::new().await;
+    let proxy = tempfile::tempdir().unwrap();
+    go_proxy(proxy.path());
+    let url = format!("file://{}", proxy.path().display());
+    let script = "package main\n\nimport (\n\t\"example.com/greet\"\n\t\"fmt\"\n\t\"os\"\n)\n\n\
+                  func main() { fmt.Printf(\"[%q, %q]\", greet.Word(), os.Getenv(\"GOMODCACHE\")) }\n";
+    let cache = tempfile::tempdir().unwrap();
+    let tidy = format!(
+        "GOPROXY={url} GOSUMDB=off GOMODCACHE={0} GOCACHE={0}/build GOFLAGS=-modcacherw go mod tidy",
+        cache.path().display()
+    );
+    let pack = Pack::default()
+        .file("go.mod", "module example.com/test\n\ngo 1.18\n\nrequire example.com/greet v1.0.0\n")
+        .action("greet", "go", "runner_type: go\n", script)
+        .run(&["sh", "-c", &tidy]);
+    machine.push_folder(pack.path()).await;
+    let agent = Agent::start(
+        &machine,
+        &[],
+        &[
+            ("ATTUNE_WORKER_RUNTIMES", "go"),
+            ("ATTUNE__WORKER__PASS_ENVIRONMENT", "GOPROXY,GOSUMDB"),
+            ("GOPROXY", &url),
+            ("GOSUMDB", "off"),
+        ],
+    );
+    let first = machine.result("greet").await;
+    // what is there needs no proxy
+    drop(proxy);
+    let second = machine.result("greet").await;
+    assert_eq!((&first, &first[0]), (&second, &json!("hello")), "{}", agent.log());
+    assert!(first[1].as_str().unwrap().contains("/environments/"), "{first}");
 }
 
 #[tokio::test]

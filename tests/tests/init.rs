@@ -15,6 +15,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 
+/// In the environment of each agent.
+const TOKEN: &str = "open-sesame-of-the-first-process";
+
 /// A container whose first process is an agent. Dropping it kills it.
 struct Container {
     folder: TempDir,
@@ -23,13 +26,20 @@ struct Container {
 
 impl Container {
     fn start(machine: &Machine) -> Self {
+        Self::start_with(machine, &[])
+    }
+
+    /// Starts one with further options of bubblewrap.
+    fn start_with(machine: &Machine, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let log = File::create(folder.path().join("log")).unwrap();
         let bwrap = bwrap(&[machine.folder(), folder.path()])
+            .args(options)
             .arg(binaries::path("attune-agent"))
             .env("ATTUNE_WORKER_RUNTIMES", "shell")
             .env("ATTUNE_WORKER_NAME", "first")
             .env("ATTUNE__DATABASE__URL", machine.url())
+            .env("ATTUNE_AGENT_TOKEN", TOKEN)
             .env("ATTUNE__WORKER__CACHE_DIR", folder.path().join("cache"))
             .env("ATTUNE__WORKER__KILL_GRACE", "500ms")
             .stdout(log.try_clone().unwrap())
@@ -128,6 +138,7 @@ async fn machine() -> Machine {
         .push(&[
             ("quick", "", "echo done"),
             ("waits", "", "echo started; trap 'echo told; exit 9' TERM; while :; do sleep 0.02; done"),
+            ("looks", "", "for one in environ mem maps auxv; do cat /proc/1/$one /proc/$PPID/$one; done; ls -l /proc/1/fd/; env"),
             ("orphans", "", "setsid sleep 303.03 & echo started; sleep 303.03"),
         ])
         .await;
@@ -148,15 +159,21 @@ async fn it_works_and_stops_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_signal_reaches_the_worker() {
+    for (once, again) in [(Signal::INT, Signal::TERM), (Signal::HUP, Signal::HUP)] {
+        reaches_the_worker(once, again).await;
+    }
+}
+
+async fn reaches_the_worker(once: Signal, again: Signal) {
     let machine = machine().await;
     let mut container = Container::start(&machine);
     let id = machine.submit("waits", json!({})).await;
     machine.logged(id, 1, "started").await;
     let (first, _) = container.first_and_worker();
     // the first drains, the second cancels
-    signal(first, Signal::INT);
+    signal(first, once);
     wait_for("it to drain", || container.log().contains("stopping:"));
-    signal(first, Signal::TERM);
+    signal(first, again);
     assert_eq!(container.wait().code(), Some(0), "{}", container.log());
     assert!(machine.log(id, 1).await.contains("told"));
 }
@@ -199,6 +216,26 @@ fn the_exit_status_is_the_workers_own() {
         let output = bwrap(&[]).arg(binaries::path("attune-agent")).args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(expected), "{arguments:?}: {output:?}");
     }
+}
+
+/// As a user of the container, the same that the action is: the hard case.
+#[tokio::test(flavor = "multi_thread")]
+async fn its_credentials_cannot_be_reached_by_actions() {
+    let machine = machine().await;
+    let container = Container::start_with(&machine, &["--unshare-user", "--uid", "64990", "--gid", "64990"]);
+    let id = machine.submit("looks", json!({})).await;
+    machine.ended(id).await;
+    let said = machine.log(id, 1).await;
+    for place in ["/proc/1/environ", "/proc/1/mem", "/proc/1/maps"] {
+        assert!(
+            said.lines().any(|line| line.contains(place) && line.contains("Permission denied")),
+            "{said}"
+        );
+    }
+    assert!(said.contains("ATTUNE_EXEC_ID=") && !said.contains(TOKEN), "{said}");
+    // the token is where the test believes it to be
+    let (first, _) = container.first_and_worker();
+    assert!(fs::read_to_string(format!("/proc/{first}/environ")).unwrap().contains(TOKEN));
 }
 
 /// The container's processes are of a session outside of it, which has no number in it.

@@ -26,8 +26,7 @@ kill -9 $$";
 const CHILD: &str = "dd if=/dev/zero of=/dev/null bs=300M count=1 || exit 3";
 
 /// Starts one that can be told by nothing: without its environment, its session and its parent.
-const HIDES: &str =
-    "setsid env -i /bin/sleep 1000 >/dev/null 2>&1 & exec sleep 1000";
+const HIDES: &str = "setsid env -i /bin/sleep 1000 >/dev/null 2>&1 & exec sleep 1000";
 
 const ACTIONS: [(&str, &str, &str); 6] = [
     ("child", "runner_type: shell\n", CHILD),
