@@ -1,7 +1,7 @@
 //! What runs on this machine, as `/proc` tells it.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     fs,
     path::Path,
     process::{Child, Command, Stdio},
@@ -33,7 +33,7 @@ pub fn run(folder: &Path, command: &[&str]) {
 
 /// Living processes, each with its parent.
 #[must_use]
-pub fn parents() -> HashMap<i32, i32> {
+pub fn parents() -> BTreeMap<i32, i32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     entries
         .filter_map(|entry| {
@@ -48,7 +48,7 @@ pub fn parents() -> HashMap<i32, i32> {
 
 /// Every process below another one, the oldest first as far as numbers tell.
 #[must_use]
-pub fn below(root: i32, parents: &HashMap<i32, i32>) -> Vec<i32> {
+pub fn below(root: i32, parents: &BTreeMap<i32, i32>) -> Vec<i32> {
     let mut found = Vec::new();
     let mut look = vec![root];
     while let Some(parent) = look.pop() {

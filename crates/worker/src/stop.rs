@@ -109,7 +109,7 @@ impl StopSignal {
     }
 }
 
-/// Whether whoever started this process told it to ignore a signal (`SigIgn` in proc_pid_status(5)).
+/// Whether whoever started this process told it to ignore a signal (`SigIgn` in `proc_pid_status(5)`).
 fn is_ignored(signal: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
