@@ -110,15 +110,20 @@ impl Machine {
 
     /// Submits an action by its whole name and rings.
     pub async fn submit_action(&self, action: &str, parameters: serde_json::Value) -> ExecutionId {
+        let execution = self.submit_silently(action, parameters).await;
+        let ring = Ring::Queued { execution: execution.id, requirement: execution.requirement };
+        self.doorbell.ring(&ring).await.expect("it rings");
+        execution.id
+    }
+
+    /// Submits an action by its whole name, and is gone before it has rung.
+    pub async fn submit_silently(&self, action: &str, parameters: serde_json::Value) -> Execution {
         let action = action.parse().expect("a ref");
         let known = self.store.action(&action).await.expect("it answers").expect("it was pushed");
         let given: serde_json::Map<_, _> = serde_json::from_value(parameters).expect("an object");
         let parameters: Parameters = known.parameters.resolve(given).expect("good parameters");
         let new = NewExecution { action, parameters, idempotency_key: None };
-        let execution = self.store.submit(new).await.expect("it is queued").execution;
-        let ring = Ring::Queued { execution: execution.id, requirement: execution.requirement };
-        self.doorbell.ring(&ring).await.expect("it rings");
-        execution.id
+        self.store.submit(new).await.expect("it is queued").execution
     }
 
     /// Asks for the end of an execution and rings.

@@ -5,15 +5,20 @@ use std::{
     process::{Command, Stdio},
 };
 
+use attune_common::{
+    model::{Parameters, WorkerId},
+    store::NewExecution,
+};
 use attune_tests::{
     binaries,
     dev::wait_for,
     postgres::{self, Database, PASSWORD, execute},
+    seeding::{new_worker, push_action},
     store_conformance,
 };
 use sqlx::Row;
 
-use crate::{backend, both, open};
+use crate::{LONG, backend, both, open};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn it_conforms_with_one_role_for_everything() {
@@ -125,6 +130,38 @@ async fn what_keeps_it_from_opening_is_said_with_what_to_do() {
     lines.push(told(&database, &url).await);
     lines.push(told(&database, &database.url("attune_agent")).await);
     insta::assert_snapshot!(lines.join("\n"));
+}
+
+/// "Renewal, sign of life and requests to cancel" are one statement, however many leases there are; the server's log counts them.
+#[tokio::test]
+async fn a_heartbeat_is_one_round_trip() {
+    let server = postgres::Server::start();
+    let database = server.database_with_roles().await;
+    let api = backend(&database.url("attune_api")).await.store();
+    push_action(&*api, "mine.work", 1).await;
+    let agent = backend(&database.url("attune_agent")).await.store();
+    let worker = WorkerId::new();
+    agent.register_worker(new_worker(worker, "worker", LONG)).await.unwrap();
+    for _ in 0..3 {
+        let new = NewExecution {
+            action: "mine.work".parse().unwrap(),
+            parameters: Parameters::default(),
+            idempotency_key: None,
+        };
+        let id = api.submit(new).await.unwrap().execution.id;
+        agent.claim(worker, id, LONG).await.unwrap().expect("it is free");
+        api.request_cancel(id).await.unwrap();
+    }
+    // for sessions that begin later: the one that sends the heartbeat has its first question behind it
+    execute(&mut database.superuser().await, "ALTER ROLE attune_agent SET log_statement = 'all'").await;
+    let agent = backend(&database.url("attune_agent")).await.store();
+    agent.held(worker).await.unwrap();
+    let before = server.log().len();
+    let heartbeat = agent.heartbeat(worker, LONG).await.unwrap();
+    assert_eq!(heartbeat.leases.iter().filter(|lease| lease.cancel_requested).count(), 3);
+    let log = server.log();
+    let statements: Vec<&str> = log[before..].lines().filter(|line| line.contains("LOG:  ")).collect();
+    assert_eq!(statements.len(), 1, "{statements:#?}");
 }
 
 #[tokio::test]
