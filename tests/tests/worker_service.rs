@@ -175,6 +175,43 @@ async fn every_way_to_fail_has_its_status_and_its_words() {
 }
 
 #[tokio::test]
+async fn the_last_of_its_output_is_the_result_in_every_format() {
+    let schema = "output_schema: {type: object, required: [free], properties: {free: {type: integer}}}\n";
+    let actions = [
+        ("text", "output_format: text\n".to_owned(), "echo looking; echo free 7", json!(null)),
+        (
+            "json",
+            format!("output_format: json\n{schema}"),
+            "echo looking; echo '{\"free\": 6}'; echo '{\"free\": 7}'",
+            json!({"free": 7}),
+        ),
+        ("yaml", format!("output_format: yaml\n{schema}"), "echo 'free: 7'", json!({"free": 7})),
+        (
+            "jsonl",
+            "output_format: jsonl\n".to_owned(),
+            "echo '{\"free\": 6}'; echo '{\"free\": 7}'",
+            json!([{"free": 6}, {"free": 7}]),
+        ),
+    ];
+    let machine = Machine::new().await;
+    machine
+        .push(&actions.each_ref().map(|(name, manifest, script, _)| (*name, manifest.as_str(), *script)))
+        .await;
+    let worker = machine.start(machine.settings()).await;
+    for (name, _, _, expected) in actions {
+        let ended = machine.ended(machine.submit(name, json!({})).await).await;
+        let outcome = ended.outcome.unwrap();
+        assert_eq!(
+            (ended.status, outcome.result.unwrap_or_default()),
+            (ExecutionStatus::Succeeded, expected),
+            "{name}: {:?}",
+            outcome.error
+        );
+    }
+    worker.drain().await;
+}
+
+#[tokio::test]
 async fn a_running_execution_can_be_cancelled() {
     let machine = Machine::new().await;
     machine.push(&[("endless", "", ENDLESS)]).await;
