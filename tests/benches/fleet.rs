@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a report")]
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::Path,
     process::{Command, Stdio},
@@ -24,7 +25,7 @@ use attune_tests::{
     latencies::Comparison,
     postgres::{Database, Server, execute},
     private_server::PrivateServer,
-    processes::Killed,
+    processes::{Killed, below, parents},
     rabbitmq::{Broker, Vhost},
     service::Machine,
 };
@@ -123,6 +124,16 @@ fn processor_time(pid: u32) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
+/// What this process has started beside the agents: the database and the broker, with all that they have started.
+fn processes_of_services(agents: &[u32]) -> Vec<u32> {
+    let parents = parents();
+    let below = |id: u32| below(id.cast_signed(), &parents);
+    let of_agents: BTreeSet<i32> =
+        agents.iter().flat_map(|id| below(*id).into_iter().chain([id.cast_signed()])).collect();
+    let all = below(std::process::id()).into_iter();
+    all.filter(|id| !of_agents.contains(id)).map(i32::cast_unsigned).collect()
+}
+
 /// Transactions of a database so far; every statement of an agent is one.
 async fn committed(superuser: &mut PgConnection, database: &str) -> i64 {
     let query = sqlx::query("SELECT xact_commit FROM pg_stat_database WHERE datname = $1").bind(database);
@@ -148,14 +159,18 @@ async fn idle(
     // what their start has left to do
     tokio::time::sleep(Duration::from_secs(10)).await;
     let mut superuser = server.superuser("postgres").await;
-    let used = || agents.iter().map(|agent| processor_time(agent.0.id())).sum::<Duration>();
+    let of_agents: Vec<u32> = agents.iter().map(|agent| agent.0.id()).collect();
+    let of_services = processes_of_services(&of_agents);
+    let used = |processes: &[u32]| processes.iter().map(|id| processor_time(*id)).sum::<Duration>();
     let transactions: i64 = committed(&mut superuser, &database.name).await;
-    let (start, before) = (Instant::now(), used());
+    let (start, before) = (Instant::now(), [used(&of_agents), used(&of_services)]);
     tokio::time::sleep(WATCHED).await;
     let after: i64 = committed(&mut superuser, &database.name).await;
     let seconds = start.elapsed().as_secs_f64();
-    let (queries, cpu) =
-        ((after - transactions) as f64 / seconds, used().saturating_sub(before).as_secs_f64() / seconds);
+    let share = |now: Duration, before: Duration| now.saturating_sub(before).as_secs_f64() / seconds;
+    let queries = (after - transactions) as f64 / seconds;
+    let [agents_share, services_share] =
+        [share(used(&of_agents), before[0]), share(used(&of_services), before[1])];
     let connections: i64 =
         sqlx::query("SELECT count(*) FROM pg_stat_activity WHERE usename = 'attune_agent'")
             .fetch_one(&mut superuser)
@@ -163,11 +178,15 @@ async fn idle(
             .unwrap()
             .get(0);
     println!(
-        "{count} idle agents: {queries:.1} statements a second, {connections} connections, {cpu:.2} of one processor"
+        "{count} idle agents: {queries:.1} statements a second, {connections} connections, {agents_share:.2} of one processor; \
+         PostgreSQL and RabbitMQ for them {services_share:.2}"
     );
     println!(
         "{}",
-        json!({"benchmark": "idle_agents", "agents": count, "statements_per_second": queries, "connections": connections, "processors": cpu})
+        json!({
+            "benchmark": "idle_agents", "agents": count, "statements_per_second": queries, "connections": connections,
+            "processors_of_agents": agents_share, "processors_of_services": services_share,
+        })
     );
 }
 
@@ -195,8 +214,10 @@ async fn main() {
         bare(NOTHING);
     }
     let spawn_loop = BATCH as f64 / start.elapsed().as_secs_f64();
-    let mut table =
-        vec![format!("{:>6}{:>10}{:>10}{:>12}{:>10}", "slots", "attune", "Celery", "spawn loop", "ratio")];
+    let mut table = vec![format!(
+        "{:>6}{:>10}{:>10}{:>12}{:>12}{:>12}",
+        "slots", "attune", "Celery", "spawn loop", "to Celery", "to the loop"
+    )];
     let mut lines = Vec::new();
     for slots in SLOTS {
         let peer = through_celery(&database, &peer_vhost, slots, BATCH);
@@ -209,10 +230,13 @@ async fn main() {
         let rate = BATCH as f64 / machine.run_all("nothing", BATCH).await.as_secs_f64();
         drop(agent);
         let celery = peer["rate"].as_f64().unwrap();
-        table.push(format!("{slots:>6}{rate:>10.0}{celery:>10.0}{spawn_loop:>12.0}{:>10.2}", rate / celery));
-        lines.push(json!({"benchmark": "fleet_throughput", "slots": slots, "unit": "1/s", "attune": rate, "celery": celery, "spawn_loop": spawn_loop, "ratio_to_celery": rate / celery, "ratio_to_spawn_loop": rate / spawn_loop}));
+        let (to_celery, to_loop) = (rate / celery, rate / spawn_loop);
+        table.push(format!(
+            "{slots:>6}{rate:>10.0}{celery:>10.0}{spawn_loop:>12.0}{to_celery:>12.2}{to_loop:>12.2}"
+        ));
+        lines.push(json!({"benchmark": "fleet_throughput", "slots": slots, "unit": "1/s", "attune": rate, "celery": celery, "spawn_loop": spawn_loop, "ratio_to_celery": to_celery, "ratio_to_spawn_loop": to_loop}));
     }
-    println!("{BATCH} executions that do nothing, a second (ratio: to Celery)\n{}", table.join("\n"));
+    println!("{BATCH} executions that do nothing, a second\n{}", table.join("\n"));
     for line in lines {
         println!("{line}");
     }

@@ -1,7 +1,5 @@
 //! What a configuration says of the confinement of actions holds for them, whatever the agent itself was started with.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use std::{
     fs,
     os::unix::fs::PermissionsExt,

@@ -134,6 +134,10 @@ async fn nothing_can_be_made_or_taken_over() {
         "ALTER ROLE attune_api PASSWORD 'mine'",
         "SELECT pg_read_file('/etc/passwd')",
         "COPY (SELECT 1) TO PROGRAM 'true'",
+        "SELECT lo_create(0)",
+        "SELECT lo_from_bytea(0, 'mine')",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity",
+        "SELECT pg_cancel_backend(pid) FROM pg_stat_activity",
     ] {
         refused(&mut agent, sql).await;
     }

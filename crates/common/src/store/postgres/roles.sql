@@ -62,6 +62,24 @@ BEGIN
 END
 $$;
 
+-- What PostgreSQL lets everybody do, and only a superuser can take away: end the sessions of others of one's role, and make large
+-- objects, which belong to no schema. (That every role may change its own password cannot be taken away: who has that of
+-- attune_agent can lock out the other agents, but learns nothing.)
+DO $$
+DECLARE
+    entry regprocedure;
+BEGIN
+    IF (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        FOR entry IN
+            SELECT oid FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace
+            AND proname IN ('pg_terminate_backend', 'pg_cancel_backend', 'lo_creat', 'lo_create', 'lo_from_bytea')
+        LOOP
+            EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', entry);
+        END LOOP;
+    END IF;
+END
+$$;
+
 GRANT USAGE ON SCHEMA attune_agent TO attune_agent;
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA attune_agent TO attune_agent;
 ALTER DEFAULT PRIVILEGES FOR ROLE attune_api REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
