@@ -81,8 +81,10 @@ impl Drop for Container {
 }
 
 fn bwrap(writable: &[&Path]) -> Command {
-    let mut command = Command::new("bwrap");
+    // whoever runs the tests may ignore signals, as nohup(1) does
+    let mut command = Command::new("env");
     command
+        .args(["--default-signal", "bwrap"])
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .args(["--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", "--unshare-pid", "--as-pid-1"])
