@@ -11,7 +11,12 @@ mod packs;
 mod rows;
 mod workers;
 
-use std::{os::unix::fs::OpenOptionsExt, path::Path, str::FromStr, time::Duration};
+use std::{
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 use sqlx::{
     Sqlite, SqlitePool, Transaction,
@@ -65,11 +70,7 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .optimize_on_close(true, None);
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .connect_with(options.clone())
-            .await
-            .map_err(|error| open_error(&file, reason(error)))?;
+        let writer = connect(&options).await.map_err(|error| open_error(&file, reason(error)))?;
         let store = Self {
             reader: SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options),
             writer,
@@ -93,6 +94,28 @@ impl SqliteStore {
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>> {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
+}
+
+/// Connects the one that writes.
+///
+/// Whoever opens a new file first switches it to write-ahead logging, for which the file is locked as a whole; SQLite tells those who
+/// come in that moment that it is busy, and does not wait (<https://sqlite.org/c3ref/busy_handler.html>: a deadlock might be near).
+async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqlitePool> {
+    let started = Instant::now();
+    loop {
+        match SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await {
+            Err(error) if is_busy(&error) && started.elapsed() < BUSY_TIMEOUT => {
+                tokio::time::sleep(Duration::from_millis(fastrand::u64(5..25))).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+/// `SQLITE_BUSY`, whose extended codes have it in their last byte (<https://sqlite.org/rescode.html>).
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == 5)
 }
 
 fn create_private(file: &Path) -> std::io::Result<()> {
