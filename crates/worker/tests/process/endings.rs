@@ -109,9 +109,9 @@ async fn what_ends_a_moment_later_is_waited_for() {
 
 #[tokio::test]
 async fn a_storm_of_processes_ends_too() {
-    // each starts two more and goes on; the limit keeps the machine usable
-    let script =
-        "storm() { storm & storm & sleep 300; }; ulimit -u 400 2>/dev/null; storm & sleep 0.1; exit 4";
+    // each starts two more and goes on; the limit keeps the machine usable, and may leave no process for the first one's sleep
+    let script = "storm() { storm & storm & sleep 300; }; ulimit -u 400 2>/dev/null; storm &
+                  i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exit 4";
     let mut ask = Ask::new(script);
     ask.environment.push(("STORM".into(), "of this test".into()));
     ask.confinement.run_as = Some("64999".parse().unwrap());
