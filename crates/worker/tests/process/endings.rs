@@ -40,7 +40,7 @@ async fn what_a_shell_has_started_can_tidy_up_though_the_shell_is_gone() {
     assert_eq!((run.ending.status, run.text()), (Status::Signalled(15), "ready\ntidy"));
 
     // until its time is up, and not what the signal did not reach
-    let script = "setsid sleep 300 & (trap '' TERM; echo $$ ready; sleep 300) & sleep 0.1; wait";
+    let script = "(trap '' TERM; setsid sh -c 'echo ready; exec sleep 300' & exec sleep 300) & wait";
     let ask = Ask {
         limits: limits(LONG, Duration::from_millis(300)),
         end_when: Some(("ready", EndReason::Cancelled)),
