@@ -15,7 +15,7 @@ use attune_tests::{
     postgres::{self, execute},
     seeding::{new_worker, push_action},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 const RUNS: usize = 1000;
 const LEASE: Duration = Duration::from_mins(10);
@@ -94,9 +94,7 @@ async fn main() {
         println!("{name:28}{p50:8.2}{p95:8.2}{p99:8.2}");
     }
     let named = |[p50, p95, p99]: [f64; 3]| json!({"p50": p50, "p95": p95, "p99": p99});
-    let figures = |times: &[Duration]| -> Value {
-        json!({"p50": percentile(times, 50), "p95": percentile(times, 95), "p99": percentile(times, 99)})
-    };
+    let figures = |times: &[Duration]| named([50, 95, 99].map(|of| percentile(times, of)));
     println!(
         "{}",
         json!({

@@ -5,13 +5,18 @@
 #![expect(clippy::print_stdout, reason = "a report")]
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use attune_tests::{agent::shell_agent, latencies::Comparison, processes::Killed, service::Machine};
+use attune_tests::{
+    agent::shell_agent,
+    latencies::Comparison,
+    processes::{Killed, memory},
+    service::Machine,
+};
 use serde_json::json;
 
 const RUNS: usize = 200;
@@ -68,13 +73,6 @@ async fn throughput(machine: &Machine) {
         "{}",
         json!({"benchmark": "throughput", "unit": "1/s", "spawn_loop": loop_rate, "attune": rate, "ratio": rate / loop_rate})
     );
-}
-
-/// A line of `/proc/<pid>/status`, in bytes.
-fn memory(pid: u32, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with(name)).expect("the kernel tells");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
 }
 
 /// Reads the same output as fast as a program can that does nothing with it.

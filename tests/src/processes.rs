@@ -61,6 +61,15 @@ pub fn below(root: i32, parents: &BTreeMap<i32, i32>) -> Vec<i32> {
     found
 }
 
+/// A size in `/proc/<pid>/status`, in bytes: `VmRSS` is the memory of a process now, `VmHWM` the most that it has had
+/// (`proc_pid_status(5)`).
+#[must_use]
+pub fn memory(pid: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with(name)).expect("the kernel tells");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok()).expect("a number") * 1024
+}
+
 /// Processes that carry this variable in their environment: its name, and how its value starts.
 #[must_use]
 pub fn marked(mark: &str) -> Vec<i32> {

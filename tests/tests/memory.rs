@@ -1,11 +1,13 @@
 //! The memory of an agent does not grow with what its actions print.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
-use std::fs::{self, File};
+use std::fs::File;
 
 use attune_common::model::ExecutionStatus;
-use attune_tests::{agent::shell_agent, processes::Killed, service::Machine};
+use attune_tests::{
+    agent::shell_agent,
+    processes::{Killed, memory},
+    service::Machine,
+};
 use serde_json::json;
 
 /// A line without an end, on each of the two streams.
@@ -14,13 +16,6 @@ const ERRORS: u64 = 200_000_000;
 
 /// By how much the agent may grow, in bytes: buffers, and what the allocator keeps.
 const GROWTH: u64 = 32_000_000;
-
-/// The most memory that a process has had, in bytes (`proc_pid_status(5)`).
-fn peak(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the kernel tells");
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_endless_lines_at_once_and_secrets_to_look_for_leave_it_as_small_as_before() {
@@ -38,12 +33,12 @@ async fn two_endless_lines_at_once_and_secrets_to_look_for_leave_it_as_small_as_
     let agent = Killed(command.env("ATTUNE__DATABASE__URL", machine.url()).spawn().unwrap());
     let quiet = machine.submit("quiet", json!({})).await;
     machine.ended(quiet).await;
-    let before = peak(agent.0.id());
+    let before = memory(agent.0.id(), "VmHWM");
 
     let id = machine.submit("loud", json!({"token": "a secret of some length"})).await;
     let ended = machine.ended(id).await;
     assert_eq!(ended.status, ExecutionStatus::Succeeded, "{ended:#?}");
-    let after = peak(agent.0.id());
+    let after = memory(agent.0.id(), "VmHWM");
     assert!(after < before + GROWTH, "it had {before} bytes at most, and then {after}");
 
     let stored = machine.log_bytes(id, 1).await.len() as u64;

@@ -51,8 +51,17 @@ async fn both(database: &attune_tests::postgres::Database<'_>) -> (Arc<dyn Store
 
 /// A doorbell at a broker whose listeners do not look by themselves while a test runs.
 fn amqp(url: &str, ca_file: Option<PathBuf>) -> Result<Arc<dyn Doorbell>, DoorbellError> {
+    amqp_that_sweeps(url, ca_file, LONG)
+}
+
+/// A doorbell at a broker whose listeners look by themselves at this interval.
+fn amqp_that_sweeps(
+    url: &str,
+    ca_file: Option<PathBuf>,
+    interval: Duration,
+) -> Result<Arc<dyn Doorbell>, DoorbellError> {
     let configuration = MessageQueue { url: None, ca_file };
-    Ok(Arc::new(AmqpDoorbell::new(&url.into(), &configuration, LONG)?))
+    Ok(Arc::new(AmqpDoorbell::new(&url.into(), &configuration, interval)?))
 }
 
 fn queued(requirement: &str) -> Ring {

@@ -1,15 +1,15 @@
 //! Workers that a RabbitMQ broker wakes.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use attune_common::{config::MessageQueue, doorbell::AmqpDoorbell, model::ExecutionStatus};
+use attune_common::model::ExecutionStatus;
 use attune_tests::{
     rabbitmq::{self, CONSUMER_TIMEOUT},
     service::Machine,
 };
 use serde_json::json;
 
-use crate::LONG;
+use crate::{LONG, amqp_that_sweeps};
 
 /// What the broker logs of a consumer that holds a delivery for longer than `consumer_timeout`; the test of held offers sees it.
 pub(super) const ACKNOWLEDGEMENT_TIMED_OUT: &str = "timed out waiting for";
@@ -22,9 +22,7 @@ async fn machine() -> Machine {
 /// A machine with a broker, whose workers look by themselves at this interval.
 async fn machine_that_sweeps(interval: Duration) -> Machine {
     let mut machine = Machine::new().await;
-    let configuration = MessageQueue { url: None, ca_file: None };
-    let url = rabbitmq::shared().vhost().url();
-    machine.doorbell = Arc::new(AmqpDoorbell::new(&url.as_str().into(), &configuration, interval).unwrap());
+    machine.doorbell = amqp_that_sweeps(&rabbitmq::shared().vhost().url(), None, interval).unwrap();
     machine
 }
 
