@@ -5,15 +5,15 @@
 use std::time::{Duration, Instant};
 
 use attune_common::{
-    model::{Parameters, WorkerId},
+    model::WorkerId,
     requirement::Requirement,
-    store::{self, Client, NewExecution, Store},
+    store::{self, Client, Store},
 };
 use attune_tests::{
     latencies::percentile,
     million::{self, Fill},
     postgres::{self, execute},
-    seeding::{new_worker, push_action},
+    seeding::{new_worker, push_action, submit},
 };
 use serde_json::json;
 
@@ -27,12 +27,7 @@ struct Bench {
 
 impl Bench {
     async fn submit(&self) {
-        let new = NewExecution {
-            action: "mine.work".parse().expect("a ref"),
-            parameters: Parameters::default(),
-            idempotency_key: None,
-        };
-        self.store.submit(new).await.expect("it is queued");
+        submit(&*self.store, "mine.work").await;
     }
 
     /// Times of claims with these requirements. `before` prepares each of them.

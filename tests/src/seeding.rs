@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use attune_common::{
-    model::{Action, Capabilities, WorkerId, WorkerKind},
-    store::{NewPack, NewWorker, Store},
+    model::{Action, Capabilities, Execution, Parameters, WorkerId, WorkerKind},
+    store::{NewExecution, NewPack, NewWorker, Store},
 };
 use serde_json::json;
 
@@ -40,4 +40,11 @@ pub fn new_worker(id: WorkerId, name: &str, heartbeat_interval: Duration) -> New
         slots: 1,
         heartbeat_interval,
     }
+}
+
+/// Submits an action without parameters, and without a key.
+pub async fn submit(store: &dyn Store, action: &str) -> Execution {
+    let action = action.parse().expect("a ref");
+    let new = NewExecution { action, parameters: Parameters::default(), idempotency_key: None };
+    store.submit(new).await.expect("it is queued").execution
 }

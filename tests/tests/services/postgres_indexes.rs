@@ -11,7 +11,7 @@ use attune_common::{
 use attune_tests::{
     million::{self, Fill},
     postgres::{Server, execute},
-    seeding::{new_worker, push_action},
+    seeding::{new_worker, push_action, submit},
 };
 use serde_json::Value;
 
@@ -94,12 +94,7 @@ async fn work(store: &dyn Store, worker: WorkerId) {
     store.reap().await.unwrap();
     store.workers().await.unwrap();
     push_action(store, "mine.other", 1).await;
-    let new = NewExecution {
-        action: "mine.other".parse().unwrap(),
-        parameters: Parameters::default(),
-        idempotency_key: None,
-    };
-    let submitted = store.submit(new).await.unwrap().execution;
+    let submitted = submit(store, "mine.other").await;
     store.request_cancel(submitted.id).await.unwrap();
     let action: ActionRef = "mine.work7".parse().unwrap();
     for (action, statuses) in [

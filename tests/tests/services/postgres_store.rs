@@ -5,15 +5,12 @@ use std::{
     process::{Command, Stdio},
 };
 
-use attune_common::{
-    model::{Parameters, WorkerId},
-    store::NewExecution,
-};
+use attune_common::model::WorkerId;
 use attune_tests::{
     binaries,
     dev::wait_for,
     postgres::{self, Database, PASSWORD, execute},
-    seeding::{new_worker, push_action},
+    seeding::{new_worker, push_action, submit},
     store_conformance,
 };
 use sqlx::Row;
@@ -143,12 +140,7 @@ async fn a_heartbeat_is_one_round_trip() {
     let worker = WorkerId::new();
     agent.register_worker(new_worker(worker, "worker", LONG)).await.unwrap();
     for _ in 0..3 {
-        let new = NewExecution {
-            action: "mine.work".parse().unwrap(),
-            parameters: Parameters::default(),
-            idempotency_key: None,
-        };
-        let id = api.submit(new).await.unwrap().execution.id;
+        let id = submit(&*api, "mine.work").await.id;
         agent.claim(worker, id, LONG).await.unwrap().expect("it is free");
         api.request_cancel(id).await.unwrap();
     }
