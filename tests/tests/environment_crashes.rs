@@ -1,4 +1,5 @@
-//! Eight workers that want one environment, of which whoever builds it is killed: fifty times.
+//! Eight workers that want one environment, of which whoever builds it is killed: fifty times. Every second one has process
+//! and mount namespaces of its own, as containers that share a volume have.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -13,6 +14,7 @@ use std::{
 
 use attune_tests::{
     binaries,
+    processes::{below, parents},
     service::{Machine, runtimes},
 };
 use attune_worker::cache::Cache;
@@ -89,7 +91,10 @@ impl Arena {
     }
 
     fn start(&self, number: usize) -> Child {
-        Command::new(binaries::path("attune-worker"))
+        let worker = binaries::path("attune-worker");
+        let mut command =
+            if number.is_multiple_of(2) { in_own_namespaces(&worker) } else { Command::new(worker) };
+        command
             .env("ATTUNE__DATABASE__URL", self.machine.url())
             .env("ATTUNE__WORKER__CACHE_DIR", self.machine.folder().join("cache"))
             .env("ATTUNE__WORKER__RUNTIMES", format!("python={}", self.python.display()))
@@ -108,8 +113,12 @@ impl Arena {
         let line = table.lines().find(|line| {
             line.contains("FLOCK  ADVISORY  WRITE") && inodes.iter().any(|inode| line.contains(inode))
         })?;
-        let holder: u32 = line.split_whitespace().nth(4)?.parse().ok()?;
-        self.contenders.iter().position(|contender| contender.id() == holder)
+        let holder: i32 = line.split_whitespace().nth(4)?.parse().ok()?;
+        let parents = parents();
+        self.contenders.iter().position(|contender| {
+            let contender = contender.id().cast_signed();
+            contender == holder || below(contender, &parents).contains(&holder)
+        })
     }
 
     /// Kills a contender without any warning, and starts another in its place.
@@ -134,6 +143,16 @@ impl Drop for Arena {
     fn drop(&mut self) {
         self.kill_all();
     }
+}
+
+/// A worker as the first process of a namespace, which ends with it.
+fn in_own_namespaces(worker: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]).arg(worker);
+    command
 }
 
 fn check(environment: &Path) {

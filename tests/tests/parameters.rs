@@ -2,14 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::{fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use attune_common::model::ExecutionStatus;
 use attune_tests::{
     binaries::workspace,
     service::{Machine, runtimes},
 };
+use attune_worker::runtime_detect::{self, Detection};
 use serde_json::{Value, json};
+use walkdir::WalkDir;
 
 /// Every built-in runtime with its script in the fixture `echo`.
 const SCRIPTS: [(&str, &str); 8] = [
@@ -55,17 +61,25 @@ fn deliveries() -> Vec<(String, &'static str, &'static str)> {
     all
 }
 
-#[tokio::test]
-async fn every_value_survives_every_way_into_every_language() {
+/// Every file below a folder, with its content.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = WalkDir::new(folder).into_iter().map(Result::unwrap);
+    let files = entries.filter(|entry| entry.file_type().is_file());
+    files
+        .map(|entry| (entry.path().strip_prefix(folder).unwrap().to_owned(), fs::read(entry.path()).unwrap()))
+        .collect()
+}
+
+/// Runs the fixture of these runtimes with every delivery in every format.
+async fn echoes(detection: Detection, scripts: &[(&str, &str)]) {
     let machine = Machine::new().await;
     let pack = tempfile::tempdir().unwrap();
     write_pack(pack.path());
     machine.push_folder(pack.path()).await;
-    let names: Vec<&str> = SCRIPTS.iter().map(|(runtime, _)| *runtime).collect();
-    let worker = machine.start_with(machine.settings(), runtimes(&names.join(",")).await);
+    let worker = machine.start_with(machine.settings(), detection);
     let given = json!({"value": VALUE, "list": [1, "zwei", {"drei": null}], "none": null});
     let mut submitted = Vec::new();
-    for (runtime, _) in SCRIPTS {
+    for (runtime, _) in scripts {
         for (name, delivery, format) in deliveries() {
             let action = format!("echo.{runtime}_{name}");
             submitted.push((machine.submit_action(&action, given.clone()).await, action, delivery, format));
@@ -76,7 +90,9 @@ async fn every_value_survives_every_way_into_every_language() {
         let echoed = machine.log(id, 1).await;
         assert_eq!(ended.status, ExecutionStatus::Succeeded, "{action}: {:?}: {echoed}", ended.outcome);
         match (delivery, format) {
-            ("env", _) => assert_eq!(echoed, VALUE, "{action}"),
+            ("env", _) => {
+                assert_eq!(echoed, format!("{VALUE}\n[1,\"zwei\",{{\"drei\":null}}]\nnull"), "{action}");
+            }
             (_, "json") => assert_eq!(serde_json::from_str::<Value>(&echoed).unwrap(), given, "{action}"),
             (_, "yaml") => {
                 let read: Value = attune_common::yaml::parse(&echoed).unwrap();
@@ -89,6 +105,60 @@ async fn every_value_survives_every_way_into_every_language() {
                 assert_eq!(echoed, expected, "{action}");
             }
         }
+    }
+    worker.drain().await;
+    // nobody wrote anything beside the scripts, which root could in spite of their mode
+    let packs = machine.folder().join("cache/packs");
+    let [digest] = machine.kept("packs").try_into().expect("one pack");
+    assert_eq!(files(&fs::canonicalize(packs.join(digest)).unwrap()), files(pack.path()));
+}
+
+#[tokio::test]
+async fn every_value_survives_every_way_into_every_language() {
+    let names: Vec<&str> = SCRIPTS.iter().map(|(runtime, _)| *runtime).collect();
+    echoes(runtimes(&names.join(",")).await, &SCRIPTS).await;
+}
+
+#[tokio::test]
+async fn every_value_survives_every_way_into_every_shell() {
+    for shell in ["bash", "dash", "busybox"] {
+        let path = which::which(shell).unwrap();
+        let configured = BTreeMap::from([("shell".to_owned(), path.clone())]);
+        let options = runtime_detect::Options::configured(&configured, "the test");
+        let detection = runtime_detect::detect(&options).await.unwrap();
+        assert_eq!(detection.runtimes[0].interpreters[0].path, path);
+        echoes(detection, &SCRIPTS[..1]).await;
+    }
+}
+
+/// Ten times what a pipe of the largest size holds (pipe(7), 1 MiB).
+#[tokio::test(flavor = "multi_thread")]
+async fn parameters_that_nobody_reads_delay_neither_a_cancellation_nor_a_time_limit_nor_the_end() {
+    let machine = Machine::new().await;
+    let value = "parameters: {value: {type: string}}\n";
+    machine
+        .push(&[
+            ("stays", value, "echo started; exec sleep 1000"),
+            ("late", &format!("timeout: 0.3\n{value}"), "exec sleep 1000"),
+            ("leaves", value, "exit 0"),
+            ("closes", value, "exec <&-; echo started; exec sleep 1000"),
+        ])
+        .await;
+    let worker = machine.start(machine.settings()).await;
+    let large = json!({"value": "x".repeat(10_000_000)});
+    for (name, expected) in [
+        ("stays", ExecutionStatus::Cancelled),
+        ("late", ExecutionStatus::TimedOut),
+        ("leaves", ExecutionStatus::Succeeded),
+        ("closes", ExecutionStatus::Cancelled),
+    ] {
+        let id = machine.submit(name, large.clone()).await;
+        if expected == ExecutionStatus::Cancelled {
+            machine.logged(id, 1, "started").await;
+            machine.cancel(id).await;
+        }
+        let ended = machine.ended(id).await;
+        assert_eq!(ended.status, expected, "{name}: {:?}", ended.outcome);
     }
     worker.drain().await;
 }

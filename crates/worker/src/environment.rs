@@ -27,6 +27,7 @@ use anyhow::Context;
 use attune_common::model::{Places, Recipe};
 use build::Build;
 use bytecode::Bytecode;
+use recipe::Choice;
 use tokio::{
     sync::{mpsc, watch},
     time::Instant,
@@ -137,8 +138,17 @@ impl Environments {
         let Some(interpreter) = wanted.interpreter else { return Ok(prepared) };
         prepared.path.extend(interpreter.path.parent().map(Path::to_owned));
         let search_path = variables::search_path(&prepared.path, &self.settings.search_path);
-        let Some(recipe) = recipe::choose(wanted.pack, wanted.runtime, &search_path)? else {
-            return Ok(prepared);
+        let recipe = match recipe::choose(wanted.pack, wanted.runtime, &search_path)? {
+            Choice::Recipe(recipe) => recipe,
+            Choice::Nothing => return Ok(prepared),
+            Choice::Without { lock, tool } => {
+                let remark = format!(
+                    "nothing is installed: the pack has {lock}, but there is no program {tool} on the worker's search path"
+                );
+                // whoever no longer listens misses nothing
+                let _ = bounds.output.send(installer_log::remark(&remark)).await;
+                return Ok(prepared);
+            }
         };
         let key = key::of(&recipe, wanted.pack, wanted.digest, interpreter, self.cache.folder())
             .context("cannot read the pack's lock files")?;

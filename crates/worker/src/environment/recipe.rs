@@ -11,9 +11,25 @@ use super::pyproject;
 struct BuiltIn {
     /// The program that it needs besides the interpreter.
     tool: Option<&'static str>,
-    /// The Debian package of that program. Without one the next recipe does, or none is needed.
+    /// The Debian package of that program. Without one the next recipe does, or nothing is installed.
     package: Option<&'static str>,
     recipe: Recipe,
+}
+
+/// What makes the environment of an action.
+#[derive(Debug)]
+pub(super) enum Choice {
+    /// A recipe.
+    Recipe(Recipe),
+    /// The pack locks nothing for the runtime.
+    Nothing,
+    /// The pack locks something that cannot be installed here, and may do without.
+    Without {
+        /// The lock file.
+        lock: String,
+        /// The program that is missing.
+        tool: &'static str,
+    },
 }
 
 /// The recipes, in the form in which packs write them. Of several that fit, the first is taken.
@@ -38,11 +54,12 @@ fn built_in(tool: Option<&'static str>, package: Option<&'static str>, text: &st
     BuiltIn { tool, package, recipe: recipe.expect("the test below reads them all") }
 }
 
-/// The recipe for the actions of a runtime in an unpacked pack, if they need an environment.
-pub(super) fn choose(pack: &Path, runtime: &str, search_path: &OsStr) -> anyhow::Result<Option<Recipe>> {
+/// What makes the environment for the actions of a runtime in an unpacked pack.
+pub(super) fn choose(pack: &Path, runtime: &str, search_path: &OsStr) -> anyhow::Result<Choice> {
     if let Some(own) = pack::recipe::find(pack, runtime)? {
-        return Ok(Some(own));
+        return Ok(Choice::Recipe(own));
     }
+    let mut choice = Choice::Nothing;
     let project = runtime == "python" && !pack.join(pyproject::REQUIREMENTS).exists();
     let project = project && pyproject::requirements(pack)?.is_some();
     for candidate in BUILT_IN.iter().filter(|candidate| candidate.recipe.name == runtime) {
@@ -53,19 +70,20 @@ pub(super) fn choose(pack: &Path, runtime: &str, search_path: &OsStr) -> anyhow:
         if !recipe.lock_files.iter().all(|file| pack.join(file).exists()) {
             continue;
         }
-        let Some(tool) = candidate.tool else { return Ok(Some(recipe)) };
+        let Some(tool) = candidate.tool else { return Ok(Choice::Recipe(recipe)) };
         if which::which_in(tool, Some(search_path), "/").is_ok() {
-            return Ok(Some(recipe));
+            return Ok(Choice::Recipe(recipe));
         }
+        let lock = recipe.lock_files.pop().unwrap_or_default();
         if let Some(package) = candidate.package {
-            let lock = recipe.lock_files.last().map(String::as_str).unwrap_or_default();
             bail!(
                 "the pack has {lock}, but there is no program {tool} on the worker's search path: install it in this \
                  container (Debian: {package})"
             );
         }
+        choice = Choice::Without { lock, tool };
     }
-    Ok(None)
+    Ok(choice)
 }
 
 /// Files that a recipe reads and a pack need not have, by name.
@@ -105,8 +123,15 @@ mod tests {
             case
         }
 
-        fn choose(&self, runtime: &str) -> anyhow::Result<Option<Recipe>> {
+        fn choose(&self, runtime: &str) -> anyhow::Result<Choice> {
             choose(self.pack.path(), runtime, self.tools.path().as_os_str())
+        }
+
+        fn recipe(&self, runtime: &str) -> Option<Recipe> {
+            match self.choose(runtime).unwrap() {
+                Choice::Recipe(recipe) => Some(recipe),
+                Choice::Nothing | Choice::Without { .. } => None,
+            }
         }
     }
 
@@ -136,7 +161,7 @@ mod tests {
             ("java", &["pom.xml"], &["mvn"], None),
             ("r", &["renv.lock"], &[], None),
         ] {
-            let recipe = Case::new(files, tools).choose(runtime).unwrap();
+            let recipe = Case::new(files, tools).recipe(runtime);
             let first =
                 recipe.and_then(|one| Some(one.create.iter().chain(&one.install).next()?.0[0].to_string()));
             assert_eq!(first.as_deref(), first_word, "{runtime} with {files:?} and {tools:?}");
@@ -150,7 +175,7 @@ mod tests {
             ("ruby", ["Gemfile", "vendor/cache/x.gem", "x"], "bundle"),
             ("perl", ["cpanfile", "vendor/cache/x.gz", "x"], "cpanm"),
         ] {
-            let recipe = Case::new(&files, &[tool]).choose(runtime).unwrap().unwrap();
+            let recipe = Case::new(&files, &[tool]).recipe(runtime).unwrap();
             assert!(recipe.lock_files.contains(&"vendor/cache".to_owned()), "{runtime}");
         }
     }
@@ -161,8 +186,8 @@ mod tests {
         fs::create_dir(case.pack.path().join("runtimes")).unwrap();
         let own = "name: py\nlock_files: [requirements.txt]\ninstall: [conda]\n";
         fs::write(case.pack.path().join("runtimes/mine.yaml"), own).unwrap();
-        assert_eq!(case.choose("python").unwrap().unwrap().install[0].0[0].to_string(), "conda");
-        assert!(case.choose("node").unwrap().is_none());
+        assert_eq!(case.recipe("python").unwrap().install[0].0[0].to_string(), "conda");
+        assert!(matches!(case.choose("node").unwrap(), Choice::Nothing));
     }
 
     #[test]
