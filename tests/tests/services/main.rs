@@ -9,6 +9,7 @@ mod postgres_comeback;
 mod postgres_doorbell;
 mod postgres_fleet;
 mod postgres_indexes;
+mod postgres_placement;
 mod postgres_pooler;
 mod postgres_protocol;
 mod postgres_roles;
