@@ -85,7 +85,7 @@ fn piece(offset: u64, stream: LogStream, data: &[u8]) -> NewLogChunk {
 impl Suite {
     async fn push(&self, version: &str, digest: &str) {
         let runtimes = ["shell", "python", "node", "ruby", "go", "java", "r", "perl"];
-        let actions = runtimes
+        let actions: Vec<Action> = runtimes
             .iter()
             .flat_map(|runtime| {
                 [
@@ -94,6 +94,7 @@ impl Suite {
                 ]
             })
             .collect();
+        let count = u32::try_from(actions.len()).unwrap();
         let pack = NewPack {
             r#ref: "suite".to_owned(),
             version: version.to_owned(),
@@ -103,7 +104,8 @@ impl Suite {
             archive: digest.as_bytes().to_vec(),
             actions,
         };
-        assert_eq!(self.store.push_pack(pack).await.unwrap().digest, digest);
+        let pushed = self.store.push_pack(pack).await.unwrap();
+        assert_eq!((pushed.digest.as_str(), pushed.actions), (digest, count));
     }
 
     async fn worker(&self) -> WorkerId {

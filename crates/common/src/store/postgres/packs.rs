@@ -9,12 +9,6 @@ use crate::{
     store::{NewPack, PackStore, Result},
 };
 
-macro_rules! pack_columns {
-    () => {
-        "p.*, (SELECT count(*) FROM attune.actions a WHERE a.pack = p.ref) AS actions"
-    };
-}
-
 fn pack(row: &PgRow) -> Result<Pack> {
     Ok(Pack {
         r#ref: row.try_get("ref")?,
@@ -32,11 +26,10 @@ impl PackStore for PostgresStore {
     async fn push_pack(&self, new: NewPack) -> Result<Pack> {
         let names: Vec<String> = new.actions.iter().map(|action| action.r#ref.to_string()).collect();
         let definitions = new.actions.iter().map(json::to_stored).collect::<Result<Vec<_>>>()?;
-        let query = sqlx::query(concat!(
-            "SELECT ",
-            pack_columns!(),
-            " FROM attune.push_pack($1, $2, $3, $4, $5, $6, $7, $8) AS p"
-        ))
+        // a statement does not see the rows that its functions add, so that its actions cannot be counted here
+        let query = sqlx::query(
+            "SELECT p.*, cardinality($7)::bigint AS actions FROM attune.push_pack($1, $2, $3, $4, $5, $6, $7, $8) AS p",
+        )
         .bind(new.r#ref)
         .bind(new.version)
         .bind(new.label)
@@ -49,11 +42,10 @@ impl PackStore for PostgresStore {
     }
 
     async fn packs(&self) -> Result<Vec<Pack>> {
-        let query = sqlx::query(concat!(
-            "SELECT ",
-            pack_columns!(),
-            " FROM attune.packs p ORDER BY p.ref COLLATE \"C\""
-        ));
+        let query = sqlx::query(
+            "SELECT p.*, (SELECT count(*) FROM attune.actions a WHERE a.pack = p.ref) AS actions FROM attune.packs p \
+             ORDER BY p.ref COLLATE \"C\"",
+        );
         self.fetch(PATIENCE, query).await?.iter().map(pack).collect()
     }
 
