@@ -1,15 +1,19 @@
 //! The RabbitMQ doorbell when things break: it is noticed, and outlived.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use attune_common::doorbell::Wake;
+use attune_common::doorbell::{Answer, Wake};
 use attune_tests::{
     dev::wait_for,
     private_server::PrivateServer,
     rabbitmq::{self, Broker},
 };
 
-use crate::{amqp, cancel, heard, listen_again, woken};
+use crate::{
+    amqp, cancel, heard, listen_again, queued,
+    rabbitmq_offers::{Follower, execution},
+    woken,
+};
 
 #[tokio::test]
 async fn a_broker_that_is_killed_is_noticed_and_heard_again_when_it_is_back() {
@@ -47,6 +51,31 @@ async fn a_connection_that_the_broker_closes_is_noticed() {
     assert_eq!(heard(&mut listener).await, Wake::LookForCancellations);
 }
 
+/// A channel has an error of its own, which leaves its connection alone (<https://www.rabbitmq.com/docs/channels#error-handling>):
+/// here somebody deletes the exchange to which is rung. Of listeners, the test of held offers closes the channel.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_the_broker_closes_is_made_again() {
+    let vhost = rabbitmq::shared().vhost();
+    let bell = amqp(&vhost.url(), None).unwrap();
+    bell.ring(&queued("shell")).await.unwrap();
+    let exchange = format!("rabbit_misc:r(<<\"{}\">>, exchange, <<\"attune.executions\">>)", vhost.name);
+    let _ =
+        vhost.broker.control(&["eval", &format!("rabbit_exchange:delete({exchange}, false, <<\"test\">>).")]);
+    let told = bell.ring(&queued("shell")).await.unwrap_err().to_string();
+    assert!(told.contains("no exchange 'attune.executions' in vhost"), "{told}");
+    let ring = queued("shell");
+    bell.ring(&ring).await.unwrap();
+    let mut follower = Follower::new(&*bell, &["shell"]).await;
+    let mut offered = BTreeSet::new();
+    while !offered.contains(&execution(&ring)) {
+        let offer = follower.offered().await;
+        offered.insert(offer.execution());
+        offer.answer(Answer::Decided);
+    }
+    // what was there before is still there, and the one that failed is not
+    assert_eq!(offered.len(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_short_of_memory_takes_no_rings_and_delays_nobody() {
     let broker = Broker::start();
@@ -54,6 +83,9 @@ async fn a_broker_short_of_memory_takes_no_rings_and_delays_nobody() {
     let mut listener = bell.listen().await.unwrap();
     bell.ring(&cancel()).await.unwrap();
     assert_eq!(heard(&mut listener).await, Wake::LookForCancellations);
+    let waiting = queued("shell");
+    bell.ring(&waiting).await.unwrap();
+    assert_eq!(heard(&mut listener).await, Wake::LookForWork, "there is a new queue");
 
     let _ = broker.control(&["set_vm_memory_high_watermark", "0.00001"]);
     wait_for("the alarm", || broker.log().contains("memory resource limit alarm set"));
@@ -65,6 +97,11 @@ async fn a_broker_short_of_memory_takes_no_rings_and_delays_nobody() {
         }
     }
     assert!(told.contains("it is short of memory or disk space and takes no messages"), "{told}");
+    // what it has, it still gives
+    let mut follower = Follower::new(&*bell, &["shell"]).await;
+    let offer = follower.offered().await;
+    assert_eq!(offer.execution(), execution(&waiting));
+    offer.answer(Answer::Decided);
 
     let _ = broker.control(&["set_vm_memory_high_watermark", "0.4"]);
     while bell.ring(&cancel()).await.is_err() {

@@ -16,13 +16,13 @@ use attune_tests::{
 use crate::{amqp, heard, listen_again, queued, rabbitmq_workers::ACKNOWLEDGEMENT_TIMED_OUT, woken};
 
 /// A listener that does as a worker does: it follows what it is for whenever it is told to look for work.
-struct Follower {
+pub(super) struct Follower {
     listener: Box<dyn Listener>,
     requirements: Vec<Requirement>,
 }
 
 impl Follower {
-    async fn new(bell: &dyn Doorbell, requirements: &[&str]) -> Self {
+    pub(super) async fn new(bell: &dyn Doorbell, requirements: &[&str]) -> Self {
         let listener = bell.listen().await.unwrap();
         assert!(listener.offers());
         let requirements = requirements.iter().map(|text| text.parse().unwrap()).collect();
@@ -36,7 +36,7 @@ impl Follower {
         self.listener.accept(true);
     }
 
-    async fn offered(&mut self) -> Offer {
+    pub(super) async fn offered(&mut self) -> Offer {
         self.offered_or_lost().await.unwrap()
     }
 
@@ -51,7 +51,7 @@ impl Follower {
     }
 }
 
-fn execution(ring: &Ring) -> ExecutionId {
+pub(super) fn execution(ring: &Ring) -> ExecutionId {
     match ring {
         Ring::Queued { execution, .. } | Ring::CancelRequested { execution } => *execution,
     }

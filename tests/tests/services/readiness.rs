@@ -1,9 +1,14 @@
 //! A worker says that it is ready when it hears its broker, and at no other time.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::TcpListener,
+    time::{Duration, Instant},
+};
 
 use attune_common::model::ExecutionStatus;
 use attune_tests::{
+    agent::Agent,
+    dev::wait_for,
     private_server::PrivateServer,
     proxy::{Mode, Proxy},
     rabbitmq::{self, Broker},
@@ -73,4 +78,29 @@ async fn a_broker_that_has_gone_silent_is_noticed_by_heartbeats() {
     until(&worker, true).await;
     works(&machine).await;
     worker.drain().await;
+}
+
+/// So that not every worker of a fleet asks all the time for a broker that is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_is_away_is_asked_for_with_growing_pauses() {
+    let machine = Machine::new().await;
+    // nobody listens there any more
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("amqp://guest:guest@{address}");
+    let agent = Agent::start(
+        &machine,
+        &[],
+        &[("ATTUNE__MESSAGE_QUEUE__URL", &url), ("ATTUNE__WORKER__HEARTBEAT_INTERVAL", "500ms")],
+    );
+    let pauses = || {
+        let log = agent.log();
+        let lines = log.lines().filter(|line| line.contains("the doorbell is not heard, trying again"));
+        let pauses = lines.filter_map(|line| line.split_once("pause=")?.1.split_whitespace().next());
+        pauses.map(str::to_owned).collect::<Vec<_>>()
+    };
+    wait_for("five tries", || pauses().len() >= 5);
+    // no longer than a heartbeat takes
+    assert_eq!(pauses()[..5], ["100ms", "200ms", "400ms", "500ms", "500ms"]);
+    let readiness = agent.get("/readyz");
+    assert_eq!(readiness.status(), 503, "{}", readiness.body);
 }
