@@ -1,13 +1,10 @@
 //! The PostgreSQL store does what every store must do, whoever connects, and says what keeps it from doing so.
 
-use std::{
-    fs::File,
-    process::{Command, Stdio},
-};
+use std::fs::File;
 
 use attune_common::model::WorkerId;
 use attune_tests::{
-    binaries,
+    agent::shell_agent,
     dev::wait_for,
     postgres::{self, Database, PASSWORD, execute},
     seeding::{new_worker, push_action, submit},
@@ -47,29 +44,27 @@ async fn twenty_may_open_a_new_database_at_once() {
 }
 
 #[tokio::test]
-async fn twenty_processes_may_start_at_once_on_a_new_database() {
+async fn twenty_agents_may_start_at_once_on_a_new_database() {
     let database = postgres::shared().database().await;
     let folder = tempfile::tempdir().unwrap();
     let log = |number: usize| folder.path().join(format!("{number}.log"));
     let mut processes: Vec<_> = (0..20)
         .map(|number| {
-            Command::new(binaries::path("attune-api"))
-                .args(["--listen", "127.0.0.1:0"])
+            let log = File::create(log(number)).unwrap();
+            shell_agent(&folder.path().join(number.to_string()), log)
                 .env("ATTUNE__DATABASE__URL", database.url("owner"))
-                .env("ATTUNE__API__TOKEN", "a-token-for-one-test-run")
+                .env("ATTUNE__WORKER__NAME", number.to_string())
                 .env("RUST_LOG", "info")
-                .stdin(Stdio::null())
-                .stderr(File::create(log(number)).unwrap())
                 .spawn()
                 .unwrap()
         })
         .collect();
     for (number, process) in processes.iter_mut().enumerate() {
-        wait_for("attune-api to listen", || {
+        wait_for("an agent to register", || {
             let text = std::fs::read_to_string(log(number)).unwrap();
             assert!(process.try_wait().unwrap().is_none(), "it ended: {text}");
             assert!(!text.contains(PASSWORD), "{text}");
-            text.contains("listening")
+            text.contains("registered")
         });
     }
     for process in &mut processes {
