@@ -72,6 +72,8 @@ pub trait ExecutionStore: Send + Sync + 'static {
 pub trait LeaseStore: Send + Sync + 'static {
     /// Takes one given execution, if it is still queued. A worker that is cordoned, or not registered (any more), takes nothing.
     async fn claim(&self, worker: WorkerId, id: ExecutionId, lease: Duration) -> Result<Option<Execution>>;
+    /// Whether a worker is given work at all: it is registered, and nobody cordoned its name. For whoever claimed and got nothing.
+    async fn may_claim(&self, worker: WorkerId) -> Result<bool>;
     /// Every requirement that some execution has or had: what a worker holds against its capabilities.
     async fn known_requirements(&self) -> Result<Vec<Requirement>>;
     /// Takes the oldest queued execution with one of these requirements, as [`LeaseStore::claim`] does.

@@ -189,12 +189,30 @@ impl Environments {
 
     /// Waits for the environment or for the task to build it, no longer than the bounds allow.
     async fn take(&self, key: &str, bounds: &Bounds) -> Result<Taken, NotPrepared> {
-        let mut end = bounds.end.clone();
         let waiting = || {
             // a full channel means that there is enough to read already
             let _ =
                 bounds.output.try_send(installer_log::remark("waiting for another worker that builds it"));
         };
+        let taken = bounds.limit(self.cache.take(key, waiting)).await?;
+        Ok(taken.with_context(|| {
+            let folder = self.cache.folder().display();
+            format!("cannot write to {folder}: choose another folder with worker.cache_dir")
+        })?)
+    }
+
+    /// Waits until everything that is prepared in the background is there.
+    async fn compiled(&self) {
+        self.bytecode.idle().await;
+    }
+}
+
+impl Bounds {
+    /// Does some work, no longer than they allow.
+    ///
+    /// # Errors
+    /// When the time is up, or the end is asked for.
+    pub async fn limit<T>(&self, work: impl Future<Output = T>) -> Result<T, NotPrepared> {
         // nothing has run, hence no status that means anything
         let ended = |timed_out, reason| {
             NotPrepared::Ended(Ending {
@@ -206,26 +224,17 @@ impl Environments {
                 total: Total::default(),
             })
         };
+        let mut end = self.end.clone();
         tokio::select! {
-            taken = self.cache.take(key, waiting) => Ok(taken.with_context(|| {
-                let folder = self.cache.folder().display();
-                format!("cannot write to {folder}: choose another folder with worker.cache_dir")
-            })?),
+            done = work => Ok(done),
             reason = end.wait_for(Option::is_some) => match reason {
                 Ok(reason) => Err(ended(false, *reason)),
                 Err(gone) => Err(NotPrepared::Failed(gone.into())),
             },
-            () = tokio::time::sleep_until(bounds.deadline) => Err(ended(true, None)),
+            () = tokio::time::sleep_until(self.deadline) => Err(ended(true, None)),
         }
     }
 
-    /// Waits until everything that is prepared in the background is there.
-    async fn compiled(&self) {
-        self.bytecode.idle().await;
-    }
-}
-
-impl Bounds {
     /// The time that is left.
     #[must_use]
     pub fn left(&self) -> Duration {

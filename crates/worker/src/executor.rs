@@ -18,7 +18,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     artifacts::ArtifactCollector,
-    environment::{Bounds, Environments, Prepared, Wanted, ahead, tidy},
+    cache::Lease,
+    environment::{Bounds, Environments, NotPrepared, Prepared, Wanted, ahead, tidy},
     health::{Metrics, metrics::Operation},
     interpreter,
     log_writer::LogWriter,
@@ -139,11 +140,6 @@ impl Executor {
         end: &watch::Sender<Option<EndReason>>,
     ) -> anyhow::Result<Attempt> {
         let action = &execution.action;
-        let pack = self
-            .packs
-            .materialise(&self.store, &execution.pack_digest)
-            .await
-            .context("cannot prepare the pack")?;
         let workspace = Workspace::create(&self.settings)?;
         let chosen = self.interpreter(&execution)?;
         let interpreter = chosen.map(|(_, interpreter)| interpreter);
@@ -162,31 +158,21 @@ impl Executor {
             self.metrics.clone(),
         );
         let log = tokio::spawn(log.collect(receiver));
-        let wanted = Wanted {
-            pack: pack.path(),
-            digest: &execution.pack_digest,
-            runtime: &action.runner_type,
-            interpreter,
-        };
-        let prepared = self.environments.prepare(wanted, &bounds).await;
+        let prepared = self.prepare(&execution, interpreter, &bounds).await;
         let limits = Limits {
             timeout: bounds.left(),
             stop_signal: signal_number(action.stop_signal),
             kill_grace: self.settings.kill_grace,
         };
         drop(bounds);
-        let ending = match prepared {
-            Ok(prepared) => {
-                let spec = self.command(&execution, chosen, &prepared, &workspace)?;
-                let program = spec.command.first().cloned().unwrap_or_default();
-                let running = process::run(spec, limits, sender, end.subscribe()).await;
-                Ok(running.with_context(|| format!("cannot start {}", program.display()))?)
-            }
-            Err(error) => {
-                drop(sender);
-                Err(error)
-            }
+        let ending = async {
+            let (_pack, prepared) = prepared?;
+            let spec = self.command(&execution, chosen, &prepared, &workspace)?;
+            let program = spec.command.first().cloned().unwrap_or_default();
+            let ending = process::run(spec, limits, sender, end.subscribe()).await;
+            Ok::<_, NotPrepared>(ending.with_context(|| format!("cannot start {}", program.display()))?)
         };
+        let ending = ending.await;
         let log = log.await.context("collecting the output was interrupted")?;
         let (judged, interpreter, secrets) =
             (execution.clone(), interpreter.map(described), redactor.clone());
@@ -203,6 +189,25 @@ impl Executor {
             .await
             .context("removing the workspace was interrupted")?;
         Ok(attempt)
+    }
+
+    /// The pack and the environment of an action, which stay while the returned values live.
+    async fn prepare(
+        &self,
+        execution: &Execution,
+        interpreter: Option<&Interpreter>,
+        bounds: &Bounds,
+    ) -> Result<(Lease, Prepared), NotPrepared> {
+        let unpacked = self.packs.materialise(&self.store, &execution.pack_digest);
+        let pack = bounds.limit(unpacked).await?.context("cannot prepare the pack")?;
+        let wanted = Wanted {
+            pack: pack.path(),
+            digest: &execution.pack_digest,
+            runtime: &execution.action.runner_type,
+            interpreter,
+        };
+        let prepared = self.environments.prepare(wanted, bounds).await?;
+        Ok((pack, prepared))
     }
 
     /// Stores what the action left, unless somebody else is to run it.

@@ -14,7 +14,7 @@ use tokio::{
 use crate::{
     health::{Metrics, metrics::Operation},
     output::ResultBuffer,
-    process::{EndReason, Output},
+    process::{self, EndReason, Output},
     redact::{RedactedStream, Redactor},
 };
 
@@ -96,6 +96,8 @@ impl LogWriter {
 
     /// Stores what comes until nothing comes any more.
     pub async fn collect(mut self, mut output: mpsc::Receiver<Output>) -> LogEnd {
+        let mut end = self.end.subscribe();
+        let mut lost = false;
         loop {
             let flush_at = self.flush_at;
             let timer = async {
@@ -106,6 +108,11 @@ impl LogWriter {
             };
             tokio::select! {
                 biased;
+                // a store that does not answer must not keep what somebody else may run from ending
+                () = process::lease_lost(&mut end), if !lost => {
+                    lost = true;
+                    self.drop_all();
+                }
                 () = timer => self.flush().await,
                 next = output.recv(), if self.pending_bytes < MAX_PENDING_BYTES => match next {
                     Some(piece) => self.take(piece),
@@ -163,11 +170,7 @@ impl LogWriter {
             }
             Err(StoreError::Fenced) => {
                 self.end.send_replace(Some(EndReason::LeaseLost));
-                // the rest is read, so that the process can end, and goes nowhere
-                self.pending.clear();
-                self.pending_bytes = 0;
-                self.flush_at = None;
-                self.room = 0;
+                self.drop_all();
             }
             Err(error) => {
                 self.metrics.store_failed(Operation::Log);
@@ -175,6 +178,14 @@ impl LogWriter {
                 self.flush_at = Some(Instant::now() + 10 * FLUSH_INTERVAL);
             }
         }
+    }
+
+    /// What comes is read, so that the process can end, and goes nowhere.
+    fn drop_all(&mut self) {
+        self.pending.clear();
+        self.pending_bytes = 0;
+        self.flush_at = None;
+        self.room = 0;
     }
 
     fn end(mut self) -> LogEnd {

@@ -94,7 +94,7 @@ pub struct Limits {
 /// Runs a process to its end and sends what it writes to `output`, in the order in which it was read.
 ///
 /// When its time is up or `end` gives a reason, its group gets the stop signal and, after the grace, everything that it
-/// started is killed. When it ends by itself, its pipes are read until they are closed or silent; then whatever is left of
+/// started is killed; at once when the lease is lost. When it ends by itself, its pipes are read until they are closed or silent; then whatever is left of
 /// it is killed, and the ending says so.
 ///
 /// # Errors
@@ -126,16 +126,31 @@ pub async fn run(
             // who no longer reads its input does not hold it open either
             drop(feeding);
             exited.cancel();
-            let closed = readers.finish().await;
+            let closed = tokio::select! {
+                closed = readers.finish() => closed,
+                () = lease_lost(&mut end) => false,
+            };
             supervised.end_all(Duration::ZERO).await;
             (status, closed, end_of(&mut supervised, Duration::ZERO).await)
         }
         Ok(asked) => {
-            let status = supervised.terminate(limits).await;
+            let ends = asked + limits.kill_grace;
+            supervised.signal(limits.stop_signal).await;
+            tokio::select! {
+                () = supervised.report_comes() => {}
+                () = tokio::time::sleep_until(ends) => supervised.end_all(Duration::ZERO).await,
+                // somebody else may run it now
+                () = lease_lost(&mut end) => supervised.end_all(Duration::ZERO).await,
+            }
+            let status = supervised.ended().await;
             drop(feeding);
             // what a shell had started may still tidy up when the shell is gone, and says so
-            let grace = limits.kill_grace.saturating_sub(asked.elapsed());
+            let grace = ends.saturating_duration_since(Instant::now());
             supervised.end_all(grace).await;
+            tokio::select! {
+                () = supervised.report_comes() => {}
+                () = lease_lost(&mut end) => supervised.end_all(Duration::ZERO).await,
+            }
             let total = end_of(&mut supervised, grace).await;
             exited.cancel();
             (status, readers.finish().await, total)
@@ -159,6 +174,15 @@ async fn end_of(supervised: &mut Supervised, grace: Duration) -> Total {
         tracing::warn!("some of what an action started cannot be killed: the kernel holds it");
         Total { outlived: 1, ..Total::default() }
     })
+}
+
+/// Waits until somebody else may run the action: whatever else was asked for, it ends now.
+pub(crate) async fn lease_lost(end: &mut watch::Receiver<Option<EndReason>>) {
+    let lost = |reason: &Option<EndReason>| *reason == Some(EndReason::LeaseLost);
+    if end.wait_for(lost).await.is_err() {
+        // nobody is left who could say so
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Waits for a reason to end the process.

@@ -1,6 +1,6 @@
 //! Registering the worker, and saying that it lives.
 
-use std::{convert::Infallible, sync::Arc, time::Instant};
+use std::{convert::Infallible, sync::Arc};
 
 use attune_common::{
     model::{
@@ -9,12 +9,11 @@ use attune_common::{
     },
     store::{Fence, Heartbeat, HeldLease, NewWorker, Store, StoreError},
 };
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
     capacity,
     health::{Condition, Health, Loop, STUCK_AFTER, metrics::Operation},
-    process::EndReason,
     running::Running,
     runtime_detect::Detection,
     settings::WorkerSettings,
@@ -69,8 +68,8 @@ pub(crate) async fn register(
 
 /// Says that the worker lives, renews its leases, and ends what was cancelled or taken away. Never returns.
 ///
-/// When the store has not answered for a whole lease, everything that runs is ended: somebody else may run it by now. The worker
-/// then registers again: it was lost, and starts from nothing.
+/// When the store has not answered for a whole lease, [`Running`] has ended everything. The worker then registers again: it was
+/// lost, and starts from nothing.
 pub(crate) async fn heartbeat(
     store: Arc<dyn Store>,
     id: WorkerId,
@@ -97,6 +96,7 @@ pub(crate) async fn heartbeat(
                 health.met_for(Condition::Heartbeat, settings.lease);
                 health.metrics().heartbeat_answered();
                 running.set_cordoned(cordoned);
+                running.renew(&leases, asked + settings.lease);
                 running.follow(&before, &leases);
                 unknown = give_back_unknown(&store, id, &leases, &running, &unknown).await;
                 if silent_for > settings.lease {
@@ -117,9 +117,6 @@ pub(crate) async fn heartbeat(
                 health.unmet(Condition::Heartbeat, "the last one failed; the log says why");
                 tracing::warn!(%error, "heartbeat failed");
             }
-        }
-        if renewed.elapsed() > settings.lease {
-            running.end_all(EndReason::LeaseLost);
         }
     }
 }

@@ -18,7 +18,7 @@ use attune_common::{
 };
 use tokio::{
     task::{JoinError, JoinSet},
-    time::Instant,
+    time::{Instant, MissedTickBehavior},
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -41,6 +41,10 @@ use crate::{
 /// How often the loop turns when nothing happens: a fraction of the time after which it counts as stuck.
 const TURN_INTERVAL: Duration = Duration::from_secs(5);
 
+/// How long a free slot waits for an offer when more may wait than is offered: rings may have been lost, and a look at the store
+/// for every execution is worth more than one for every sweep.
+const SILENCE: Duration = Duration::from_millis(50);
+
 /// A worker that has not started yet.
 pub struct WorkerService {
     id: WorkerId,
@@ -53,6 +57,10 @@ pub struct WorkerService {
     progress: Progress,
     running: Running,
     executions: JoinSet<()>,
+    /// The last look ended for want of a free slot: the store may have more than what is offered.
+    more_may_wait: bool,
+    /// When to look, if nothing is offered before.
+    look_at: Option<Instant>,
 }
 
 /// The task that keeps the worker and its leases alive. Aborted when it is dropped.
@@ -93,6 +101,8 @@ impl WorkerService {
             health,
             running: Running::default(),
             executions: JoinSet::new(),
+            more_may_wait: false,
+            look_at: None,
         }
     }
 
@@ -134,6 +144,7 @@ impl WorkerService {
             self.running.clone(),
             self.health.clone(),
         )));
+        let _expiring = AbortOnDropHandle::new(tokio::spawn(self.running.clone().end_what_expires()));
         let _reaping = AbortOnDropHandle::new(tokio::spawn(reaper::run(
             self.store.clone(),
             self.doorbell.clone(),
@@ -173,6 +184,8 @@ impl WorkerService {
         // a timer needs a time, also where settings were made by hand
         let mut refresh =
             tokio::time::interval(self.settings.heartbeat_interval.max(Duration::from_millis(1)));
+        // as long as nothing is heard it does not tick, and what was missed need not be made up for
+        refresh.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut cordon = self.running.cordon();
         loop {
             self.health.turned(Loop::Service, STUCK_AFTER);
@@ -182,6 +195,13 @@ impl WorkerService {
             if let Some(reason) = self.progress.enough(self.executions.is_empty()) {
                 return reason;
             }
+            let look_at = self.look_at;
+            let look_at = async move {
+                match look_at {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             let idle_for_long = self.progress.idle_for_long(self.executions.is_empty());
             tokio::select! {
                 () = stop.reached(Stage::Drain) => {}
@@ -190,6 +210,7 @@ impl WorkerService {
                     self.ended(ended);
                     if listening.offers() {
                         listening.accept(self.may_claim(stop));
+                        self.look_at = self.more_may_wait.then(|| Instant::now() + SILENCE);
                     } else {
                         self.claim_while_slots_are_free(stop, listening).await;
                     }
@@ -199,6 +220,7 @@ impl WorkerService {
                     listening.accept(self.may_claim(stop));
                     self.claim_while_slots_are_free(stop, listening).await;
                 }
+                () = look_at => self.claim_while_slots_are_free(stop, listening).await,
                 // a ring may have been lost: only what was looked for and is not there is idleness
                 () = idle_for_long => self.claim_while_slots_are_free(stop, listening).await,
                 _ = refresh.tick(), if listening.offers() => {
@@ -233,7 +255,13 @@ impl WorkerService {
         let asked = Instant::now();
         match self.store.claim(self.id, offer.execution(), self.settings.lease).await {
             Ok(claimed) => {
-                self.start_if_claimed(asked, claimed);
+                let started = self.start_if_claimed(asked, claimed);
+                if !started && !self.is_welcome().await {
+                    // until the next heartbeat, which says more: whoever may take it shall be offered it
+                    listening.accept(false);
+                    return offer.answer(Answer::GivenBack);
+                }
+                self.look_at = None;
                 // before the answer, after which the next one is offered
                 listening.accept(self.may_claim(stop));
                 offer.answer(Answer::Decided);
@@ -244,6 +272,18 @@ impl WorkerService {
                 offer.answer(Answer::GivenBack);
                 self.claim_failed();
                 tracing::warn!(%error, "cannot claim what the doorbell offers");
+            }
+        }
+    }
+
+    /// Whether the store gives this worker work at all. A worker that was cordoned or forgotten a moment ago does not know it.
+    async fn is_welcome(&mut self) -> bool {
+        match self.store.may_claim(self.id).await {
+            Ok(welcome) => welcome,
+            Err(error) => {
+                self.claim_failed();
+                tracing::warn!(%error, "cannot ask whether this worker may take work");
+                false
             }
         }
     }
@@ -263,21 +303,27 @@ impl WorkerService {
     }
 
     async fn claim_while_slots_are_free(&mut self, stop: &StopSignal, listening: &mut Listening) {
+        self.look_at = None;
         if *self.running.cordon().borrow() {
             // the answer of the store is known: there is nothing to take
             return self.progress.looked();
         }
         if !self.may_claim(stop) {
-            return;
+            self.more_may_wait = true;
+            if !listening.offers() {
+                return;
+            }
         }
         let Some(requirements) = self.satisfied_requirements().await else { return };
+        // also without a free slot: what is followed now is offered when there is one
         listening.follow(&requirements);
         while self.may_claim(stop) {
             self.health.turned(Loop::Service, STUCK_AFTER);
             let asked = Instant::now();
             match self.store.claim_next(self.id, &requirements, self.settings.lease).await {
                 Ok(claimed) => {
-                    if !self.start_if_claimed(asked, claimed) {
+                    self.more_may_wait = self.start_if_claimed(asked, claimed);
+                    if !self.more_may_wait {
                         self.progress.looked();
                         break;
                     }
@@ -321,12 +367,12 @@ impl WorkerService {
         self.health.metrics().claim_answered(asked.elapsed(), claimed.as_ref());
         let Some(execution) = claimed else { return false };
         self.progress.claim();
-        self.start(execution);
+        self.start(execution, asked + self.settings.lease);
         true
     }
 
-    fn start(&mut self, execution: Execution) {
-        let held = self.running.add(execution.id, execution.attempt);
+    fn start(&mut self, execution: Execution, lease_until: Instant) {
+        let held = self.running.add(execution.id, execution.attempt, lease_until);
         let (executor, metrics) = (self.executor.clone(), self.health.metrics().clone());
         self.executions.spawn(async move {
             let started = Instant::now();

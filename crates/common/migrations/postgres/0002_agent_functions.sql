@@ -74,6 +74,12 @@ AS $$
     )
 $$;
 
+CREATE FUNCTION attune_agent.may_claim(claimer uuid) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT attune.may_claim(claimer)
+$$;
+
 -- Takes one execution, if it is still queued.
 CREATE FUNCTION attune_agent.claim(claimer uuid, wanted uuid, lease interval) RETURNS SETOF attune.executions
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp

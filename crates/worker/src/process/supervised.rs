@@ -3,14 +3,14 @@
 use std::{io, time::Duration};
 
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::unix::{OwnedReadHalf, OwnedWriteHalf},
     process::Child,
     task::JoinHandle,
 };
 
 use super::{
-    Cgroup, Limits, ProcessSpec, Status,
+    Cgroup, ProcessSpec, Status,
     supervisors::{Registered, Waiting},
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
 /// A started action with its supervisor. Dropping it ends both: the supervisor sees its socket closed.
 pub(super) struct Supervised {
     child: Registered,
-    reports: OwnedReadHalf,
+    reports: BufReader<OwnedReadHalf>,
     orders: OwnedWriteHalf,
     /// The variable by which what it started can be found when the supervisor is gone.
     mark: Option<String>,
@@ -57,6 +57,7 @@ impl Supervised {
                 drop(child.process.stdin.take());
             }
             let (reports, orders) = socket.into_split();
+            let reports = BufReader::new(reports);
             let mut supervised = Self { child, reports, orders, mark: mark.clone(), total: None };
             let told = supervised.orders.write_all(&start).await;
             let report = match told {
@@ -103,17 +104,18 @@ impl Supervised {
         }
     }
 
-    /// Asks the action to end, and ends it when it does not.
-    pub(super) async fn terminate(&mut self, limits: Limits) -> Status {
-        self.order(Order::Signal(limits.stop_signal)).await;
-        let ended = async { self.reports.readable().await };
-        if tokio::time::timeout(limits.kill_grace, ended).await.is_err() {
-            self.end_all(Duration::ZERO).await;
-        }
-        self.ended().await
+    /// Waits until the supervisor has something to report, or is gone. Cancel-safe.
+    pub(super) async fn report_comes(&mut self) {
+        let _ = self.reports.fill_buf().await;
     }
 
-    /// Asks for the end of whatever there still is. Others of the action's group, which were asked to end with it, have this long.
+    /// Sends a signal to the action's group.
+    pub(super) async fn signal(&mut self, number: i32) {
+        self.order(Order::Signal(number)).await;
+    }
+
+    /// Asks for the end of whatever there still is. Others of the action's group, which were asked to end with it, have this long;
+    /// when it is asked for again meanwhile, they have no time left.
     pub(super) async fn end_all(&mut self, grace: Duration) {
         self.order(Order::End { grace_millis: u64::try_from(grace.as_millis()).unwrap_or(u64::MAX) }).await;
     }

@@ -15,7 +15,10 @@ use std::{
 };
 
 use nix::sys::resource::{UsageWho, getrusage};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait},
+};
 
 use super::{
     child, descendants, prepare,
@@ -115,7 +118,9 @@ fn hear(mut orders: UnixStream, leader: Pid, shared: &Shared, cgroup: Option<&Pa
             }
             Ok(Order::End { grace_millis }) => {
                 if shared.leader_ended.load(Ordering::SeqCst) {
-                    descendants::wait_for_group(leader, Duration::from_millis(grace_millis));
+                    descendants::wait_for_group(leader, Duration::from_millis(grace_millis), || {
+                        more(&orders)
+                    });
                     let left = descendants::wait_for_none(PATIENCE);
                     shared.outlived.store(u32::try_from(left).unwrap_or(u32::MAX), Ordering::SeqCst);
                 }
@@ -128,6 +133,12 @@ fn hear(mut orders: UnixStream, leader: Pid, shared: &Shared, cgroup: Option<&Pa
             }
         }
     }
+}
+
+/// Whether the worker has said more, or is gone.
+fn more(orders: &UnixStream) -> bool {
+    let mut watched = [PollFd::new(orders, PollFlags::IN)];
+    poll(&mut watched, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 /// Reaps everything until nothing is left.

@@ -117,11 +117,12 @@ pub(super) fn wait_for_none(patience: Duration) -> usize {
     0
 }
 
-/// Waits for at most `patience` until nobody is left in a process group, whose leader may have ended.
-pub(super) fn wait_for_group(group: Pid, patience: Duration) {
+/// Waits for at most `patience`, and no longer than it is not `interrupted`, until nobody is left in a process group, whose leader
+/// may have ended.
+pub(super) fn wait_for_group(group: Pid, patience: Duration, interrupted: impl Fn() -> bool) {
     let until = Instant::now() + patience;
     // ended ones are members until they are reaped, which another thread does at once
-    while Instant::now() < until && test_kill_process_group(group).is_ok() {
+    while Instant::now() < until && test_kill_process_group(group).is_ok() && !interrupted() {
         thread::sleep(LOOK);
     }
 }

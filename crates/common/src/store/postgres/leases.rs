@@ -47,6 +47,11 @@ impl LeaseStore for PostgresStore {
         self.fetch_optional(PATIENCE, query).await?.as_ref().map(rows::execution).transpose()
     }
 
+    async fn may_claim(&self, worker: WorkerId) -> Result<bool> {
+        let query = sqlx::query("SELECT attune_agent.may_claim($1)").bind(Uuid::from(worker));
+        Ok(self.fetch_one(PATIENCE, query).await?.try_get(0)?)
+    }
+
     async fn known_requirements(&self) -> Result<Vec<Requirement>> {
         let query = sqlx::query("SELECT requirement FROM attune_agent.known_requirements() AS requirement");
         self.fetch(PATIENCE, query).await?.iter().map(|row| rows::text(row, "requirement")).collect()

@@ -12,15 +12,21 @@ use crate::{
     store::{Fence, Heartbeat, HeldLease, LeaseStore, NewLogChunk, Reaped, Result, StoreError},
 };
 
-/// What claiming changes, for a worker that is registered and not cordoned. Parameters: ?1 worker, ?2 lease in milliseconds.
+/// Whether a worker is registered and not cordoned. Parameter: ?1 worker.
+macro_rules! welcome {
+    () => {
+        "EXISTS (SELECT 1 FROM workers WHERE workers.id = ?1 AND name NOT IN (SELECT worker_name FROM cordons))"
+    };
+}
+
+/// What claiming changes, for a worker that is welcome. Parameters: ?1 worker, ?2 lease in milliseconds.
 macro_rules! claim {
     () => {
         concat!(
             "UPDATE executions SET status = 'running', attempt = attempt + 1, attempts_left = attempts_left - 1, worker = ?1,
                  worker_name = (SELECT name FROM workers WHERE workers.id = ?1), started_at = ", now!(), ",
                  lease_expires_at = ", now!(), " + ?2
-             WHERE status = 'queued' AND EXISTS (
-                 SELECT 1 FROM workers WHERE workers.id = ?1 AND name NOT IN (SELECT worker_name FROM cordons)) AND "
+             WHERE status = 'queued' AND ", welcome!(), " AND "
         )
     };
 }
@@ -61,6 +67,11 @@ impl LeaseStore for SqliteStore {
             .fetch_optional(&self.writer)
             .await?;
         row.as_ref().map(rows::execution).transpose()
+    }
+
+    async fn may_claim(&self, worker: WorkerId) -> Result<bool> {
+        let query = sqlx::query(concat!("SELECT ", welcome!())).bind(worker.to_string());
+        Ok(query.fetch_one(&self.reader).await?.try_get(0)?)
     }
 
     async fn known_requirements(&self) -> Result<Vec<Requirement>> {
