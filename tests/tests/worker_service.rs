@@ -7,7 +7,11 @@ use attune_common::{
     store::{ExecutionFilter, Fence, NewWorker, StoreError},
 };
 use attune_tests::service::Machine;
-use attune_worker::settings::WorkerSettings;
+use attune_worker::{
+    cache::{Cache, Taken},
+    settings::WorkerSettings,
+};
+use rustix::process::{Pid, test_kill_process_group};
 use serde_json::json;
 use sqlx::Connection;
 
@@ -25,6 +29,29 @@ async fn a_running_execution_can_be_cancelled() {
     let ended = machine.ended(id).await;
     assert_eq!(ended.status, ExecutionStatus::Cancelled);
     assert_eq!(ended.outcome.unwrap().exit_code, Some(9), "it could tidy up");
+    worker.drain().await;
+}
+
+/// A worker that was stopped while it unpacked a pack into a cache that others share.
+#[tokio::test]
+async fn whoever_waits_for_a_pack_has_its_time_limit_and_can_be_cancelled() {
+    let machine = Machine::new().await;
+    machine.push(&[("short", "timeout: 0.3\n", "exit 0"), ("long", "", "exit 0")]).await;
+    let digest = machine.store.packs().await.unwrap()[0].digest.clone();
+    let cache = Cache::new(machine.folder().join("cache/packs"));
+    let Taken::Vacant(vacancy) = cache.take(&digest, || {}).await.unwrap() else {
+        panic!("nobody unpacked it")
+    };
+    let worker = machine.start(machine.settings()).await;
+    let cancelled = machine.submit("long", json!({})).await;
+    let late = machine.ended(machine.submit("short", json!({})).await).await;
+    assert_eq!(late.status, ExecutionStatus::TimedOut);
+    assert_eq!(late.outcome.unwrap().error.unwrap(), "not finished after 300ms, its time limit");
+    machine.cancel(cancelled).await;
+    assert_eq!(machine.ended(cancelled).await.status, ExecutionStatus::Cancelled);
+    drop(vacancy);
+    let id = machine.submit("short", json!({})).await;
+    assert_eq!(machine.ended(id).await.status, ExecutionStatus::Succeeded);
     worker.drain().await;
 }
 
@@ -137,6 +164,44 @@ async fn a_worker_whose_lease_is_gone_ends_the_process_and_records_nothing() {
     // draining ends only when the processes have: nothing of a lost attempt runs on
     worker.stopped().await;
     assert_eq!(machine.store.execution(id).await.unwrap().unwrap().status, ExecutionStatus::Lost);
+}
+
+/// Whatever the service waits for, and however politely it would ask otherwise: somebody else may run it from then on.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_its_lease_ends_a_process_is_killed_though_the_store_does_not_answer() {
+    for script in ["sleep 1000", "yes", "yes & exit 0"] {
+        let machine = Machine::new().await;
+        let pid = machine.folder().join("pid");
+        let script = format!(
+            "[ $ATTUNE_ATTEMPT = 1 ] || exit 0; trap '' TERM; echo $$ >{0}.new; mv {0}.new {0}; {script}",
+            pid.display()
+        );
+        machine.push(&[("deaf", "max_attempts: 2\n", &script)]).await;
+        let mut settings = machine.settings();
+        settings.execution.kill_grace = Duration::from_hours(1);
+        settings.lease = Duration::from_millis(500);
+        settings.slots = 1;
+        let worker = machine.start(settings).await;
+        let id = machine.submit("deaf", json!({})).await;
+        until(|| pid.exists()).await;
+        let group: i32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+        let group = Pid::from_raw(group).unwrap();
+        let locked = machine.lock_store().await;
+        until(|| test_kill_process_group(group).is_err()).await;
+        locked.close().await.unwrap();
+        let ended = machine.ended(id).await;
+        assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Succeeded, 2));
+        worker.drain().await;
+    }
+}
+
+async fn until(holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), wait).await.expect("it becomes so within a minute");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use crate::{LONG, backend, heard, listen_again, open, queued};
 
-async fn bell(database: &Database<'_>, sweep_interval: Duration) -> Arc<dyn Doorbell> {
+pub(super) async fn bell(database: &Database<'_>, sweep_interval: Duration) -> Arc<dyn Doorbell> {
     let mut configuration = Sources::default().load().unwrap();
     configuration.database.sweep_interval = sweep_interval;
     doorbell::open(&backend(&database.url("owner")).await, &configuration).unwrap()

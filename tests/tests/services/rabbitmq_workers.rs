@@ -1,15 +1,20 @@
 //! Workers that a RabbitMQ broker wakes.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
-use attune_common::model::ExecutionStatus;
+use attune_common::{
+    doorbell::{Ring, Wake},
+    model::{ExecutionId, ExecutionStatus},
+    requirement::Requirement,
+};
 use attune_tests::{
     rabbitmq::{self, CONSUMER_TIMEOUT},
     service::Machine,
 };
+use attune_worker::settings::WorkerSettings;
 use serde_json::json;
 
-use crate::{LONG, amqp_that_sweeps};
+use crate::{LONG, amqp, amqp_that_sweeps, heard};
 
 /// What the broker logs of a consumer that holds a delivery for longer than `consumer_timeout`; the test of held offers sees it.
 pub(super) const ACKNOWLEDGEMENT_TIMED_OUT: &str = "timed out waiting for";
@@ -81,14 +86,107 @@ async fn an_action_may_take_longer_than_the_broker_waits_for_an_acknowledgement(
     assert!(!written.contains(ACKNOWLEDGEMENT_TIMED_OUT), "{written}");
 }
 
+/// Settings of a worker with one slot, that hears nothing of the store by itself while a test runs.
+fn heartbeats_an_hour_apart(machine: &Machine) -> WorkerSettings {
+    let mut settings = machine.settings();
+    settings.heartbeat_interval = LONG;
+    settings.lease = LONG * 3;
+    settings.slots = 1;
+    settings
+}
+
+/// Rings are refused while the broker is short of memory, and nobody rings for what was there before the broker was.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_was_never_rung_is_worked_off_after_one_look() {
+    let machine = machine().await;
+    machine.push(&[("work", "", "echo done\n")]).await;
+    let mut silent = Vec::new();
+    for _ in 0..10 {
+        silent.push(machine.submit_silently("test.work", json!({})).await.id);
+    }
+    let worker = machine.start(heartbeats_an_hour_apart(&machine)).await;
+    for id in silent {
+        assert_eq!(machine.ended(id).await.status, ExecutionStatus::Succeeded);
+    }
+    worker.drain().await;
+}
+
+/// Every process that rings for the first time makes the queue known again, also to those that follow it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_worker_goes_on_following_a_queue_that_is_made_known_again() {
+    let vhost = rabbitmq::shared().vhost();
+    let mut machine = Machine::new().await;
+    machine.doorbell = amqp(&vhost.url(), None).unwrap();
+    let waits = "echo started; while [ ! -e \"$ATTUNE_ACTION_FILE\" ]; do sleep 0.02; done\n";
+    let takes_a_file = "parameter_delivery: env\nparameters: {file: {type: string}}\n";
+    machine.push(&[("work", "", "echo done\n"), ("waits", takes_a_file, waits)]).await;
+    let worker = machine.start(heartbeats_an_hour_apart(&machine)).await;
+    let flag = machine.folder().join("flag");
+    let busy = machine.submit("waits", json!({"file": flag})).await;
+    machine.logged(busy, 1, "started").await;
+    // another process
+    machine.doorbell = amqp(&vhost.url(), None).unwrap();
+    let mut listener = machine.doorbell.listen().await.unwrap();
+    let next = machine.submit("work", json!({})).await;
+    assert_eq!(heard(&mut listener).await, Wake::LookForWork, "so it is made known");
+    fs::write(flag, "").unwrap();
+    for id in [busy, next] {
+        assert_eq!(machine.ended(id).await.status, ExecutionStatus::Succeeded);
+    }
+    worker.drain().await;
+}
+
+/// Between a cordon and the next heartbeat a worker does not know that it gets nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_was_just_cordoned_leaves_what_it_is_offered_to_others() {
+    let machine = machine().await;
+    machine.push(&[("work", "", "echo done\n")]).await;
+    let mut settings = heartbeats_an_hour_apart(&machine);
+    "cordoned".clone_into(&mut settings.name);
+    let cordoned = machine.start(settings).await;
+    let first = machine.submit("work", json!({})).await;
+    assert_eq!(machine.ended(first).await.worker_name.unwrap(), "cordoned");
+    machine.store.cordon_worker("cordoned", "new disk").await.unwrap();
+    let rung = [machine.submit("work", json!({})).await, machine.submit("work", json!({})).await];
+    let mut settings = heartbeats_an_hour_apart(&machine);
+    "other".clone_into(&mut settings.name);
+    let other = machine.start(settings).await;
+    let later = machine.submit("work", json!({})).await;
+    for id in [rung[0], rung[1], later] {
+        assert_eq!(machine.ended(id).await.worker_name.unwrap(), "other");
+    }
+    cordoned.drain().await;
+    other.drain().await;
+}
+
+/// The first ring for a requirement reaches the broker, and is lost on its way to a worker.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_requirement_that_was_never_made_known_is_followed_with_the_next_heartbeat() {
+    let vhost = rabbitmq::shared().vhost();
+    let mut machine = Machine::new().await;
+    machine.doorbell = amqp(&vhost.url(), None).unwrap();
+    machine.push(&[("work", "", "echo done\n"), ("other", "labels: {gpu: nvidia}\n", "echo done\n")]).await;
+    let mut settings = machine.settings();
+    settings.labels = BTreeMap::from([("gpu".to_owned(), "nvidia".to_owned())]);
+    // the queue is there before the worker is, so that nothing is made known later
+    let requirement: Requirement = "shell; gpu=nvidia".parse().unwrap();
+    let ring = |execution| Ring::Queued { execution, requirement: requirement.clone() };
+    machine.doorbell.ring(&ring(ExecutionId::new())).await.unwrap();
+    let worker = machine.start(settings).await;
+    let known = machine.submit("work", json!({})).await;
+    machine.ended(known).await;
+    let new = machine.submit_silently("test.other", json!({})).await;
+    assert_eq!(new.requirement, requirement);
+    machine.doorbell.ring(&ring(new.id)).await.unwrap();
+    assert_eq!(machine.ended(new.id).await.status, ExecutionStatus::Succeeded);
+    worker.drain().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancellation_is_heard_though_heartbeats_are_an_hour_apart() {
     let machine = machine().await;
     machine.push(&[("endless", "", "echo started\nsleep 3600\n")]).await;
-    let mut settings = machine.settings();
-    settings.heartbeat_interval = LONG;
-    settings.lease = LONG * 3;
-    let worker = machine.start(settings).await;
+    let worker = machine.start(heartbeats_an_hour_apart(&machine)).await;
     let id = machine.submit("endless", json!({})).await;
     machine.logged(id, 1, "started").await;
     machine.cancel(id).await;

@@ -5,18 +5,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use attune_common::model::ExecutionStatus;
+use attune_common::{doorbell::Ring, model::ExecutionStatus};
 use attune_tests::{
     agent::Agent,
     dev::wait_for,
+    postgres::Server,
     private_server::PrivateServer,
     proxy::{Mode, Proxy},
-    rabbitmq::{self, Broker},
+    rabbitmq::{self, Broker, USER},
     service::{Machine, RunningWorker},
 };
 use serde_json::json;
 
-use crate::amqp;
+use crate::{LONG, amqp, postgres_doorbell::bell};
 
 /// A machine whose only other way to work is to look for it, once an hour.
 async fn machine(url: &str) -> (Machine, RunningWorker) {
@@ -92,15 +93,67 @@ async fn a_broker_that_is_away_is_asked_for_with_growing_pauses() {
         &[],
         &[("ATTUNE__MESSAGE_QUEUE__URL", &url), ("ATTUNE__WORKER__HEARTBEAT_INTERVAL", "500ms")],
     );
-    let pauses = || {
-        let log = agent.log();
-        let lines = log.lines().filter(|line| line.contains("the doorbell is not heard, trying again"));
-        let pauses = lines.filter_map(|line| line.split_once("pause=")?.1.split_whitespace().next());
-        pauses.map(str::to_owned).collect::<Vec<_>>()
-    };
-    wait_for("five tries", || pauses().len() >= 5);
+    wait_for("five tries", || pauses(&agent).len() >= 5);
     // no longer than a heartbeat takes
-    assert_eq!(pauses()[..5], ["100ms", "200ms", "400ms", "500ms", "500ms"]);
-    let readiness = agent.get("/readyz");
-    assert_eq!(readiness.status(), 503, "{}", readiness.body);
+    assert_eq!(pauses(&agent)[..5], ["100ms", "200ms", "400ms", "500ms", "500ms"]);
+    assert_eq!(agent.get("/readyz").status(), 503);
+}
+
+/// A broker that takes the connection and refuses the queues is as good as none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_may_not_consume_is_not_ready_and_asks_with_growing_pauses() {
+    let vhost = rabbitmq::shared().vhost();
+    let may_read = |pattern: &str| {
+        let _ = vhost.broker.control(&["set_permissions", "--vhost", &vhost.name, USER, ".*", ".*", pattern]);
+    };
+    let mut machine = Machine::new().await;
+    machine.doorbell = amqp(&vhost.url(), None).unwrap();
+    machine.push(&[("work", "", "echo done\n")]).await;
+    // exchanges and the queues that the broker names
+    may_read(r"^(attune\.control|attune\.executions|amq\..*)$");
+    let waiting = machine.submit("work", json!({})).await;
+    let agent = Agent::start(
+        &machine,
+        &[],
+        &[("ATTUNE__MESSAGE_QUEUE__URL", &vhost.url()), ("ATTUNE__WORKER__HEARTBEAT_INTERVAL", "500ms")],
+    );
+    // it looks with every try
+    assert_eq!(machine.ended(waiting).await.status, ExecutionStatus::Succeeded);
+    wait_for("five tries", || pauses(&agent).len() >= 5);
+    assert_eq!(pauses(&agent)[..5], ["100ms", "200ms", "400ms", "500ms", "500ms"]);
+    assert_eq!(agent.get("/readyz").status(), 503);
+    may_read(".*");
+    agent.wait_until("/readyz", "ready");
+    works(&machine).await;
+}
+
+/// The pauses that an agent's log tells, in order.
+fn pauses(agent: &Agent) -> Vec<String> {
+    let log = agent.log();
+    let lines = log.lines().filter(|line| line.contains("the doorbell is not heard, trying again"));
+    let pauses = lines.filter_map(|line| line.split_once("pause=")?.1.split_whitespace().next());
+    pauses.map(str::to_owned).collect()
+}
+
+/// PostgreSQL alone: its own doorbell is what a worker needs to be ready.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_whose_database_is_gone_is_not_ready_until_it_is_back() {
+    let mut server = Server::start();
+    let bell = bell(&server.database().await, LONG).await;
+    let mut machine = Machine::new().await;
+    machine.doorbell = bell.clone();
+    machine.push(&[("work", "", "echo done\n")]).await;
+    let worker = machine.start(machine.settings()).await;
+    until(&worker, true).await;
+    works(&machine).await;
+    tokio::task::block_in_place(|| server.kill());
+    until(&worker, false).await;
+    tokio::task::block_in_place(|| server.start_again());
+    until(&worker, true).await;
+    let queued = machine.submit_silently("test.work", json!({})).await;
+    let ring = Ring::Queued { execution: queued.id, requirement: queued.requirement };
+    // connections that the crash broke fail once each
+    while bell.ring(&ring).await.is_err() {}
+    assert_eq!(machine.ended(queued.id).await.status, ExecutionStatus::Succeeded);
+    worker.drain().await;
 }

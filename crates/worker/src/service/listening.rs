@@ -60,15 +60,21 @@ impl Listening {
             // kept between calls: connecting may take longer than anything else leaves it time
             State::Trying(trying) => match trying.await {
                 Ok(listener) => {
+                    // a broker may still refuse what is to be followed; it wakes when it does not
+                    if !listener.offers() {
+                        self.health.met(Condition::Doorbell);
+                    }
                     self.state = State::Hearing(listener);
-                    self.pause = FIRST_PAUSE;
-                    self.health.met(Condition::Doorbell);
                     return Wake::Sweep;
                 }
                 Err(error) => error,
             },
             State::Hearing(listener) => match listener.wake().await {
-                Ok(wake) => return wake,
+                Ok(wake) => {
+                    self.pause = FIRST_PAUSE;
+                    self.health.met(Condition::Doorbell);
+                    return wake;
+                }
                 Err(error) => error,
             },
         };

@@ -1,15 +1,12 @@
 //! A listener's end of the broker: what every worker is told, and the executions that this one is offered.
 //!
-//! Offers come one at a time from every queue followed (`basic.qos` 1), and only while they are wanted. The connection and all
-//! that is consumed belong to one task; a listener sends it [`Order`]s. A delivery is acknowledged when the store has decided who
+//! Offers come one at a time from every queue followed (`basic.qos` 1), and only while they are wanted. Every queue has a channel
+//! of its own: a queue that was deleted and made again is followed anew on another one, because RabbitMQ 3.10 confuses both on the
+//! channel that knew the first, and delivers nothing. The connection and all that is consumed belong to one task; a listener sends
+//! it [`Order`]s. A delivery is acknowledged when the store has decided who
 //! runs the execution, and never held as long as it runs, so that the broker's `consumer_timeout` has nothing to count.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{
     Stream, StreamExt,
@@ -43,6 +40,9 @@ use crate::{
 /// one without asking the broker for it, and another worker need not wait for longer.
 const LINGER: Duration = Duration::from_millis(20);
 
+/// The reply code of a channel that is closed because it is not needed any more (AMQP 0-9-1, section 1.2 of the reference).
+const REPLY_SUCCESS: u16 = 200;
+
 /// What a listener asks of its subscription.
 #[derive(Debug)]
 pub(super) enum Order {
@@ -55,9 +55,21 @@ pub(super) enum Order {
 }
 
 enum Event {
-    Delivered(Box<lapin::Result<Delivery>>),
+    /// For the consumer of this tag.
+    Delivered(ShortString, Box<lapin::Result<Delivery>>),
     /// The consumer of this tag gets nothing more.
     Ended(ShortString),
+}
+
+/// How far a subscription has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It hears what every worker is told.
+    Connected,
+    /// It was told what to follow, and the queues are there.
+    Following,
+    /// It consumes from them, unless no offers are wanted; whoever listens knows it by the first wake.
+    Settled,
 }
 
 type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
@@ -65,10 +77,11 @@ type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
 /// A connection that listens.
 pub(super) struct Subscription {
     // closed when nobody listens any more
-    _connection: Connection,
-    channel: Channel,
+    connection: Connection,
     control: Consumer,
-    followed: BTreeSet<ShortString>,
+    /// The channel of each queue that is followed.
+    followed: BTreeMap<ShortString, Channel>,
+    standing: Standing,
     /// The tag of the consumer of each queue.
     consumers: BTreeMap<ShortString, ShortString>,
     consumed: u64,
@@ -89,13 +102,11 @@ impl Subscription {
         let heard_is_done = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
         let control =
             channel.basic_consume(own, ShortString::default(), heard_is_done, FieldTable::default()).await?;
-        // of each consumer that follows
-        channel.basic_qos(1, BasicQosOptions::default()).await?;
         Ok(Self {
-            _connection: connection,
-            channel,
+            connection,
             control,
-            followed: BTreeSet::new(),
+            followed: BTreeMap::new(),
+            standing: Standing::Connected,
             consumers: BTreeMap::new(),
             consumed: 0,
             offers: SelectAll::new(),
@@ -117,7 +128,10 @@ impl Subscription {
             let let_go_at = self.let_go_at;
             let done = tokio::select! {
                 told = self.control.next() => match told {
-                    Some(Ok(delivery)) => self.hear_control(&delivery.data, &heard).await,
+                    Some(Ok(delivery)) => {
+                        self.hear_control(&delivery.data, &heard);
+                        Ok(())
+                    }
                     Some(Err(error)) => Err(error),
                     None => return "the broker ended the subscription".to_owned(),
                 },
@@ -144,31 +158,42 @@ impl Subscription {
     }
 
     /// Takes down what every worker is told.
-    async fn hear_control(&mut self, payload: &[u8], heard: &Heard) -> lapin::Result<()> {
+    fn hear_control(&mut self, payload: &[u8], heard: &Heard) {
         if let Ok(Ring::Queued { requirement, .. }) = serde_json::from_slice(payload) {
             // somebody made this queue, or made it again after it was deleted, of which not every broker tells its consumers:
             // it is followed anew after the look that this asks for
-            let queue = topology::queue_name(&requirement);
-            self.followed.remove(&queue);
-            if let Some(tag) = self.consumers.remove(&queue) {
-                self.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
-            }
+            self.forget(&topology::queue_name(&requirement));
         }
         heard.add(payload);
-        Ok(())
+    }
+
+    /// Follows a queue no more. What was delivered and not answered goes back to it.
+    fn forget(&mut self, queue: &ShortString) {
+        self.consumers.remove(queue);
+        if let Some(channel) = self.followed.remove(queue) {
+            tokio::spawn(async move {
+                // one that the broker has closed is what is wanted
+                let _ = channel.close(REPLY_SUCCESS, "followed no more".into()).await;
+            });
+        }
     }
 
     async fn take(&mut self, event: Event, heard: &Heard) -> lapin::Result<()> {
         match event {
-            Event::Delivered(delivery) => {
-                let delivery = (*delivery)?;
+            Event::Delivered(tag, delivery) => {
+                let delivery = match *delivery {
+                    Ok(delivery) => delivery,
+                    // its channel was closed
+                    Err(_) if !self.consumers.values().any(|of| *of == tag) => return Ok(()),
+                    Err(error) => return Err(error),
+                };
                 if self.accepting {
                     self.offer(delivery, heard).await
                 } else if self.let_go_at.is_some() {
                     self.in_hand.push(delivery);
                     Ok(())
                 } else {
-                    give_back(&delivery.acker).await
+                    self.answer(&delivery.acker, Answer::GivenBack).await
                 }
             }
             Event::Ended(tag) => {
@@ -176,8 +201,7 @@ impl Subscription {
                     self.consumers.iter().find(|(_, of)| **of == tag).map(|(queue, _)| queue.clone())
                 {
                     // somebody deleted the queue, or its node went away: a look at the store follows it anew
-                    self.consumers.remove(&queue);
-                    self.followed.remove(&queue);
+                    self.forget(&queue);
                     heard.add_wake(Wake::LookForWork);
                 }
                 Ok(())
@@ -196,17 +220,23 @@ impl Subscription {
         }
         // of another version: whatever it says, the store knows
         heard.add_wake(Wake::Sweep);
-        delivery.acker.ack(BasicAckOptions::default()).await.map(drop)
+        self.answer(&delivery.acker, Answer::Decided).await
     }
 
     async fn follow_order(&mut self, order: Order, heard: &Heard) -> lapin::Result<()> {
+        let last_of_a_look = matches!(order, Order::Accept(_));
         match order {
             Order::Follow(requirements) => {
                 for queue in requirements.iter().map(topology::queue_name) {
-                    if !self.followed.contains(&queue) {
-                        topology::declare_queue(&self.channel, &queue).await?;
-                        self.followed.insert(queue);
+                    if !self.followed.contains_key(&queue) {
+                        let channel = self.connection.create_channel().await?;
+                        channel.basic_qos(1, BasicQosOptions::default()).await?;
+                        topology::declare_queue(&channel, &queue).await?;
+                        self.followed.insert(queue, channel);
                     }
+                }
+                if self.standing == Standing::Connected {
+                    self.standing = Standing::Following;
                 }
             }
             Order::Accept(wanted) => {
@@ -215,10 +245,7 @@ impl Subscription {
                 }
                 self.accepting = wanted;
             }
-            Order::Answer(acker, Answer::Decided) => {
-                return acker.ack(BasicAckOptions::default()).await.map(drop);
-            }
-            Order::Answer(acker, Answer::GivenBack) => return give_back(&acker).await,
+            Order::Answer(acker, answer) => return self.answer(&acker, answer).await,
         }
         if self.accepting {
             self.let_go_at = None;
@@ -227,26 +254,30 @@ impl Subscription {
             }
             self.consume().await?;
         }
+        if last_of_a_look && self.standing == Standing::Following {
+            // the broker has refused nothing; there may also be a queue that was made after it was looked for
+            self.standing = Standing::Settled;
+            heard.add_wake(Wake::LookForWork);
+        }
         Ok(())
     }
 
     /// Consumes from every queue that is followed.
     async fn consume(&mut self) -> lapin::Result<()> {
-        for queue in &self.followed {
+        for (queue, channel) in &self.followed {
             if self.consumers.contains_key(queue) {
                 continue;
             }
             self.consumed += 1;
             let tag = ShortString::from(format!("attune-{}", self.consumed));
             let options = BasicConsumeOptions::default();
-            let consumer = self
-                .channel
-                .basic_consume(queue.clone(), tag.clone(), options, FieldTable::default())
-                .await?;
+            let consumer =
+                channel.basic_consume(queue.clone(), tag.clone(), options, FieldTable::default()).await?;
             self.consumers.insert(queue.clone(), tag.clone());
+            let of = tag.clone();
+            let delivered = consumer.map(move |delivery| Event::Delivered(of.clone(), Box::new(delivery)));
             let ended = stream::once(async move { Event::Ended(tag) });
-            self.offers
-                .push(consumer.map(|delivery| Event::Delivered(Box::new(delivery))).chain(ended).boxed());
+            self.offers.push(delivered.chain(ended).boxed());
         }
         Ok(())
     }
@@ -254,16 +285,29 @@ impl Subscription {
     /// Consumes no more, and gives back what is in hand.
     async fn let_go(&mut self) -> lapin::Result<()> {
         self.let_go_at = None;
-        for (_, tag) in std::mem::take(&mut self.consumers) {
-            self.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
+        for (queue, tag) in std::mem::take(&mut self.consumers) {
+            if let Some(channel) = self.followed.get(&queue) {
+                channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
+            }
         }
         for delivery in std::mem::take(&mut self.in_hand) {
-            give_back(&delivery.acker).await?;
+            self.answer(&delivery.acker, Answer::GivenBack).await?;
         }
         Ok(())
     }
-}
 
-async fn give_back(acker: &Acker) -> lapin::Result<()> {
-    acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await.map(drop)
+    /// Tells the broker what became of a delivery.
+    async fn answer(&mut self, acker: &Acker, answer: Answer) -> lapin::Result<()> {
+        let told = match answer {
+            Answer::Decided => acker.ack(BasicAckOptions::default()).await,
+            Answer::GivenBack => {
+                acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await
+            }
+        };
+        match told {
+            // the channel was closed meanwhile: the broker offers it again, and the store knows what became of it
+            Err(_) if self.connection.status().connected() => Ok(()),
+            told => told.map(drop),
+        }
+    }
 }
