@@ -37,7 +37,7 @@ pub const PASSWORD: &str = "incorrect-zebra-magnet-clamp";
 pub const CONSUMER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Vhosts of a broker, made at its start: making one later takes a second.
-const VHOSTS: usize = 24;
+const VHOSTS: usize = 32;
 
 /// Ends the broker and removes its folder when nobody holds the other end of its standard input any more, which is also the
 /// case when the test process was killed. Its processes, also Erlang's port mapper, are those whose home the folder is.

@@ -3,11 +3,7 @@
 //! Whoever rings answers a request, which must not wait for a broker that is away: every wait has an end, and after a
 //! connection could not be made, rings fail at once until it is time for the next try.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex as StdMutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection,
@@ -56,8 +52,6 @@ struct Failure {
 struct Line {
     connection: Connection,
     channel: Channel,
-    /// Queues that are known to be there.
-    declared: StdMutex<HashSet<ShortString>>,
 }
 
 impl Ringing {
@@ -137,7 +131,7 @@ impl Line {
             .await
             .map_err(|_| broker.failed(&format!("no answer within {PATIENCE:?}")))?
             .map_err(|error: lapin::Error| broker.failed(&told(&error)))?;
-        Ok(Self { connection, channel, declared: StdMutex::default() })
+        Ok(Self { connection, channel })
     }
 
     fn works(&self) -> bool {
@@ -154,32 +148,16 @@ impl Line {
             return self.publish(CONTROL, &ShortString::default(), &payload).await;
         };
         let queue = topology::queue_name(requirement);
-        let known = self.declared().contains(&queue);
-        if !known {
-            self.declare(&queue).await?;
+        let confirmation = self.publish(EXECUTIONS, &queue, &payload).await?;
+        if !matches!(confirmation, Confirmation::Ack(Some(_))) {
+            return Ok(confirmation);
         }
-        let mut confirmation = self.publish(EXECUTIONS, &queue, &payload).await?;
-        // returned, because the queue has been deleted since
-        let returned = matches!(confirmation, Confirmation::Ack(Some(_)));
-        if returned {
-            self.declare(&queue).await?;
-            confirmation = self.publish(EXECUTIONS, &queue, &payload).await?;
-        }
-        if !known || returned {
-            // those who do not follow the queue yet look for what they could follow
-            self.publish(CONTROL, &ShortString::default(), &payload).await?;
-        }
+        // returned: there is no such queue yet, or it has been deleted
+        topology::declare_queue(&self.channel, &queue).await?;
+        let confirmation = self.publish(EXECUTIONS, &queue, &payload).await?;
+        // those who do not follow it, or followed the one before, look for what they could follow
+        self.publish(CONTROL, &ShortString::default(), &payload).await?;
         Ok(confirmation)
-    }
-
-    fn declared(&self) -> std::sync::MutexGuard<'_, HashSet<ShortString>> {
-        self.declared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    async fn declare(&self, queue: &ShortString) -> lapin::Result<()> {
-        topology::declare_queue(&self.channel, queue).await?;
-        self.declared().insert(queue.clone());
-        Ok(())
     }
 
     /// Publishes, and waits for the broker to confirm it. What no queue takes comes back with the confirmation.

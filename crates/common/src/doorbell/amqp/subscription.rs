@@ -160,8 +160,8 @@ impl Subscription {
     /// Takes down what every worker is told.
     fn hear_control(&mut self, payload: &[u8], heard: &Heard) {
         if let Ok(Ring::Queued { requirement, .. }) = serde_json::from_slice(payload) {
-            // somebody made this queue, or made it again after it was deleted, of which not every broker tells its consumers:
-            // it is followed anew after the look that this asks for
+            // somebody made this queue, perhaps again after it was deleted, of which not every broker tells its consumers: it is
+            // followed anew after the look that this asks for
             self.forget(&topology::queue_name(&requirement));
         }
         heard.add(payload);

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `attune.executions` | direct exchange, durable | rings for queued executions, persistent; the routing key is the queue's name |
 //! | `attune.executions.REQUIREMENT` | quorum queue, durable, `x-expires` a week | those of one requirement, until a worker has claimed the execution |
-//! | `attune.control` | fanout exchange, durable | cancellations, and the first ring for a requirement |
+//! | `attune.control` | fanout exchange, durable | cancellations, and rings that made a queue, which nobody may follow yet |
 //! | named by the broker | exclusive queue, `x-max-length` 1000 | what is sent to `attune.control`, for one worker |
 //!
 //! Everybody declares what they use, with the same arguments: whoever comes first makes it.
