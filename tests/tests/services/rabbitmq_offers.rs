@@ -28,6 +28,9 @@ impl Follower {
         let requirements = requirements.iter().map(|text| text.parse().unwrap()).collect();
         let mut follower = Self { listener, requirements };
         follower.look();
+        // its queues are there now: a ring that had to make one would have it followed anew
+        let settled = heard(&mut follower.listener).await;
+        assert!(!matches!(settled, Wake::Offered(_)), "{settled:?}");
         follower
     }
 
