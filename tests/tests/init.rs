@@ -11,7 +11,7 @@ use std::{
 
 use attune_common::model::{Execution, ExecutionId, ExecutionStatus};
 use attune_tests::{binaries, dev::wait_for, processes::marked, service::Machine};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, getpgid, kill_process};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -153,7 +153,9 @@ async fn it_works_and_stops_in_order() {
     let mut container = Container::start(&machine);
     let id = machine.submit("quick", json!({})).await;
     assert_eq!(machine.ended(id).await.outcome.unwrap().exit_code, Some(0));
-    let (first, _) = container.first_and_worker();
+    let (first, worker) = container.first_and_worker();
+    let group = |pid| getpgid(Pid::from_raw(pid)).unwrap();
+    assert_ne!(group(first), group(worker), "what a terminal sends would reach the worker twice");
     signal(first, Signal::TERM);
     assert_eq!(container.wait().code(), Some(0), "{}", container.log());
     assert!(container.log().contains("stopped"), "{}", container.log());

@@ -36,6 +36,8 @@ fn serve() -> anyhow::Result<Option<ExitCode>> {
     if let Some(name) = arguments.next() {
         std::os::unix::process::CommandExt::arg0(&mut command, name);
     }
+    // a terminal sends its signals to the group of this process: the child would get them once more
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let child = match command.args(arguments).spawn() {
         // without /proc, or in an emulator that cannot start itself again, no action can be started either, but everything
         // else can be done here

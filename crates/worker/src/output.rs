@@ -7,8 +7,11 @@ use serde_json::Value;
 
 use crate::redact::Redactor;
 
-/// How many line starts are tried for the last JSON document.
+/// How many line starts are tried for the last JSON document. A longer one may still begin where a line begins with its bracket.
 const MAX_LINES_TRIED: usize = 10_000;
+
+/// How many of those are tried.
+const MAX_BRACKETS_TRIED: usize = 1_000;
 
 /// Most characters of a line that are quoted.
 const MAX_QUOTED: usize = 80;
@@ -113,7 +116,8 @@ fn last_document(text: &str, redactor: &Redactor) -> Result<Value, String> {
     }
     let mut last_error = None;
     let starts = text.rmatch_indices('\n').map(|(at, _)| at + 1).chain([0]);
-    for start in starts.take(MAX_LINES_TRIED) {
+    let brackets = starts.clone().skip(MAX_LINES_TRIED).filter(|at| text[*at..].starts_with(['{', '[']));
+    for start in starts.take(MAX_LINES_TRIED).chain(brackets.take(MAX_BRACKETS_TRIED)) {
         match documents_to_the_end(&text[start..]) {
             Ok(document) => return Ok(document),
             Err(error) => last_error = last_error.or(Some(error)),
@@ -226,6 +230,15 @@ mod tests {
         let schema = serde_json::from_value(json!({"token": {"secret": true}})).unwrap();
         let parameters = serde_json::from_value(json!({"token": value})).unwrap();
         Redactor::new(&schema, &parameters).unwrap()
+    }
+
+    #[test]
+    fn a_document_may_have_very_many_lines() {
+        let numbers: Vec<usize> = (0..3 * MAX_LINES_TRIED).collect();
+        let document = serde_json::to_string_pretty(&numbers).unwrap();
+        let mut buffer = ResultBuffer::new(OutputFormat::Json, 1_000_000);
+        buffer.push(format!("[\n] is where it begins\n{document}\n").as_bytes());
+        assert_eq!(buffer.read(None, &nothing_secret()).unwrap().unwrap(), json!(numbers));
     }
 
     #[test]

@@ -94,8 +94,8 @@ pub struct Limits {
 /// Runs a process to its end and sends what it writes to `output`, in the order in which it was read.
 ///
 /// When its time is up or `end` gives a reason, its group gets the stop signal and, after the grace, everything that it
-/// started is killed; at once when the lease is lost. When it ends by itself, its pipes are read until they are closed or silent; then whatever is left of
-/// it is killed, and the ending says so.
+/// started is killed; at once when the lease is lost. When it ends by itself, its pipes are read until they are closed or
+/// silent; then whatever is left of it is killed, and the ending says so.
 ///
 /// # Errors
 /// When the process cannot be started.
@@ -149,6 +149,7 @@ pub async fn run(
             supervised.end_all(grace).await;
             tokio::select! {
                 () = supervised.report_comes() => {}
+                () = tokio::time::sleep(grace) => {}
                 () = lease_lost(&mut end) => supervised.end_all(Duration::ZERO).await,
             }
             let total = end_of(&mut supervised, grace).await;
