@@ -28,7 +28,7 @@ use sqlx::{Connection, SqliteConnection};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
-use crate::binaries;
+use crate::{binaries, waiting};
 
 /// One machine: a store and a doorbell, on which workers can be started.
 pub struct Machine {
@@ -192,17 +192,11 @@ impl Machine {
 
     /// Waits until an execution is as it should be.
     pub async fn wait(&self, id: ExecutionId, what: &str, holds: impl Fn(&Execution) -> bool) -> Execution {
-        let wait = async {
-            loop {
-                let execution = self.store.execution(id).await.expect("it answers").expect("it exists");
-                if holds(&execution) {
-                    return execution;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
+        let look = async || {
+            let execution = self.store.execution(id).await.expect("it answers").expect("it exists");
+            holds(&execution).then_some(execution)
         };
-        let found = tokio::time::timeout(Duration::from_mins(1), wait).await;
-        found.unwrap_or_else(|_| panic!("waited a minute for {what} of {id}"))
+        waiting::found(&format!("{what} of {id}"), look).await
     }
 
     /// Waits until an execution has ended.
@@ -225,12 +219,8 @@ impl Machine {
 
     /// Waits until the log of an attempt contains a text.
     pub async fn logged(&self, id: ExecutionId, attempt: u32, text: &str) {
-        let wait = async {
-            while !self.log(id, attempt).await.contains(text) {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_mins(1), wait).await.expect("the text is logged");
+        let look = async || self.log(id, attempt).await.contains(text).then_some(());
+        waiting::found(&format!("'{text}' in the log of {id}"), look).await;
     }
 
     /// The whole log of an attempt, as text.
@@ -319,9 +309,13 @@ pub async fn runtimes(names: &str) -> Detection {
     runtime_detect::detect(&options).await.expect("they are installed: see tests/run")
 }
 
+/// One runtime with the interpreter at a path, as `attune-worker` is configured.
+pub async fn configured(runtime: &str, path: impl Into<PathBuf>) -> Detection {
+    let runtimes = BTreeMap::from([(runtime.to_owned(), path.into())]);
+    let options = runtime_detect::Options::configured(&runtimes, "the test");
+    runtime_detect::detect(&options).await.expect("it is an interpreter of that runtime")
+}
+
 async fn shell() -> Detection {
-    let runtimes = BTreeMap::from([("shell".to_owned(), "/bin/sh".into())]);
-    runtime_detect::detect(&runtime_detect::Options::configured(&runtimes, "the test"))
-        .await
-        .expect("there is a shell")
+    configured("shell", "/bin/sh").await
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::{collections::BTreeMap, fs, net::TcpListener, path::Path, process::Command, time::Duration};
+use std::{collections::BTreeMap, fs, net::TcpListener, process::Command, time::Duration};
 
 use attune_common::{
     artifact_store::ArtifactStore,
@@ -14,8 +14,10 @@ use attune_tests::{
     binaries,
     control_plane::ControlPlane,
     dev::{Dev, shown, wait_for},
+    files,
     s3::S3Server,
     service::Machine,
+    waiting::until,
 };
 use serde_json::{Value, json};
 
@@ -30,30 +32,12 @@ printf 'a\000b\377' >"it's \"odd\" & \\ <b>;*"
 head -c 20000000 /dev/zero | tr '\000' 'x' >large.bin
 "#;
 
-/// Every file below a folder, by path.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
-    fn walk(folder: &Path, top: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
-        for entry in fs::read_dir(folder).into_iter().flatten().map(Result::unwrap) {
-            let path = entry.path();
-            if entry.file_type().unwrap().is_dir() {
-                walk(&path, top, found);
-            } else {
-                let name = path.strip_prefix(top).unwrap().to_str().unwrap().to_owned();
-                found.insert(name, fs::read(path).unwrap());
-            }
-        }
-    }
-    let mut found = BTreeMap::new();
-    walk(folder, folder, &mut found);
-    found
-}
-
 /// What [`LEAVE`] leaves, made by the same script here.
 fn expected() -> BTreeMap<String, Vec<u8>> {
     let folder = tempfile::tempdir().unwrap();
     let made = Command::new("sh").args(["-c", LEAVE]).env("ATTUNE_ARTIFACTS_DIR", folder.path()).status();
     assert!(made.unwrap().success());
-    let files = files(folder.path());
+    let files = files::below(folder.path());
     assert_eq!(files.len(), 5);
     files
 }
@@ -91,7 +75,7 @@ fn goes_there_and_back(dev: &Dev) -> String {
     let to = tempfile::tempdir().unwrap();
     let all = dev.attune(["artifacts", "download", &id, "--to", to.path().to_str().unwrap()]);
     assert!(all.status.success(), "{}", shown(&all));
-    assert_eq!(files(to.path()), expected);
+    assert_eq!(files::below(to.path()), expected);
     id
 }
 
@@ -99,7 +83,7 @@ fn goes_there_and_back(dev: &Dev) -> String {
 fn what_an_action_leaves_comes_back_byte_for_byte() {
     let dev = Dev::start();
     let id = goes_there_and_back(&dev);
-    let stored = files(&dev.state_dir().join("artifacts"));
+    let stored = files::below(&dev.state_dir().join("artifacts"));
     assert_eq!(stored.len(), 5, "{:?}", stored.keys());
 
     // what people see of it
@@ -126,7 +110,7 @@ fn what_an_action_leaves_comes_back_byte_for_byte() {
         "attune: DIR/summary.csv is there already; --force writes over it, --to chooses another place\n"
     );
     assert_eq!(download(&[]).0, Some(2), "all or nothing");
-    assert_eq!(files(to.path()).len(), 1);
+    assert_eq!(files::below(to.path()).len(), 1);
     assert_eq!(
         download(&["sumary.csv"]).1,
         "attune: the execution left no artifact 'sumary.csv'; is 'summary.csv' meant?\n"
@@ -238,7 +222,11 @@ async fn what_cannot_be_stored_fails_the_execution_with_its_name() {
         let ended = ended(&machine, "", &script).await;
         let outcome = ended.outcome.unwrap();
         assert_eq!((ended.status, outcome.artifacts), (ExecutionStatus::Failed, vec![]), "{what}");
-        assert_eq!(files(&machine.artifacts_folder()), BTreeMap::new(), "{what}: all of it or nothing");
+        assert_eq!(
+            files::below(&machine.artifacts_folder()),
+            BTreeMap::new(),
+            "{what}: all of it or nothing"
+        );
         told.push(format!("{what}: {}", outcome.error.unwrap_or_default()));
     }
     insta::assert_snapshot!(told.join("\n"));
@@ -293,15 +281,10 @@ async fn an_attempt_that_is_no_longer_current_leaves_nothing() {
     machine.store.release(fence).await.unwrap();
     machine.wait(id, "the second attempt", |one| one.attempt == 2).await;
     let folder = machine.artifacts_folder();
-    let stored = |attempt: u32| files(&folder).contains_key(&format!("executions/{id}/{attempt}/f"));
+    let stored = |attempt: u32| files::below(&folder).contains_key(&format!("executions/{id}/{attempt}/f"));
     fs::write(go.path().join("go1"), "").unwrap();
     // the first attempt has ended when its folders are gone
-    let waiting = tokio::time::timeout(Duration::from_mins(1), async {
-        while machine.leftover_workspaces() > 1 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
-    waiting.await.unwrap();
+    until("the end of the first attempt", || machine.leftover_workspaces() <= 1).await;
     fs::write(go.path().join("go2"), "").unwrap();
     let ended = machine.ended(id).await;
     assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Succeeded, 2));
@@ -309,7 +292,7 @@ async fn an_attempt_that_is_no_longer_current_leaves_nothing() {
     worker.stop.drain();
     // both attempts are over now
     worker.stopped().await;
-    assert!(!stored(1) && stored(2), "{:?}", files(&folder).keys());
+    assert!(!stored(1) && stored(2), "{:?}", files::below(&folder).keys());
 }
 
 #[tokio::test]

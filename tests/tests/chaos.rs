@@ -22,6 +22,7 @@ use attune_tests::{
     processes::{below, description, marked, parents},
     seed,
     service::Machine,
+    waiting::until,
 };
 use fastrand::Rng;
 use rustix::process::{Pid, Signal, kill_process};
@@ -186,14 +187,7 @@ async fn whatever_is_killed_every_execution_ends_once_and_nothing_lives_on() {
     println!("{strikes:?}");
     drop(agents);
     let cache = format!("ATTUNE_ARTIFACTS_DIR={}", folder.path().join("cache").display());
-    let wait = async {
-        while !marked(&cache).is_empty() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), wait)
-        .await
-        .expect("nothing lives on when the agents are gone");
+    until("nothing to live on when the agents are gone", || marked(&cache).is_empty()).await;
 
     let mut statuses: HashMap<&str, usize> = HashMap::new();
     for id in ids {

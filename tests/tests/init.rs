@@ -96,17 +96,23 @@ fn bwrap(writable: &[&Path]) -> Command {
     command
 }
 
-fn stat(pid: i32) -> Option<(String, i32)> {
+/// Two of the numbers that the kernel has for a process (`proc_pid_stat(5)`).
+struct Stat {
+    parent: i32,
+    group: i32,
+}
+
+fn stat(pid: i32) -> Option<Stat> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(1);
+    Some(Stat { parent: fields.next()?.parse().ok()?, group: fields.next()?.parse().ok()? })
 }
 
 /// Children of a process, zombies included.
 fn children(parent: i32) -> Vec<i32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| stat(*pid).is_some_and(|(_, of)| of == parent)).collect()
+    pids.filter(|pid| stat(*pid).is_some_and(|stat| stat.parent == parent)).collect()
 }
 
 /// The worker's child that answers for an execution, by what the list of processes shows. Another one waits for the next.
@@ -154,11 +160,8 @@ async fn it_works_and_stops_in_order() {
     let id = machine.submit("quick", json!({})).await;
     assert_eq!(machine.ended(id).await.outcome.unwrap().exit_code, Some(0));
     let (first, worker) = container.first_and_worker();
-    // `proc_pid_stat(5)`; not getpgid(2), as rustix takes no group of another PID namespace, where tests may run in one
-    let group = |pid| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        stat.rsplit_once(')').unwrap().1.split_whitespace().nth(2).unwrap().to_owned()
-    };
+    // not getpgid(2): rustix takes no group of another PID namespace, where tests may run in one
+    let group = |pid| stat(pid).unwrap().group;
     assert_ne!(group(first), group(worker), "what a terminal sends would reach the worker twice");
     signal(first, Signal::TERM);
     assert_eq!(container.wait().code(), Some(0), "{}", container.log());

@@ -2,20 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use attune_common::model::ExecutionStatus;
 use attune_tests::{
     binaries::workspace,
-    service::{Machine, runtimes},
+    files,
+    service::{Machine, configured, runtimes},
 };
-use attune_worker::runtime_detect::{self, Detection};
+use attune_worker::runtime_detect::Detection;
 use serde_json::{Value, json};
-use walkdir::WalkDir;
 
 /// Every built-in runtime with its script in the fixture `echo`.
 const SCRIPTS: [(&str, &str); 8] = [
@@ -61,15 +57,6 @@ fn deliveries() -> Vec<(String, &'static str, &'static str)> {
     all
 }
 
-/// Every file below a folder, with its content.
-fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let entries = WalkDir::new(folder).into_iter().map(Result::unwrap);
-    let files = entries.filter(|entry| entry.file_type().is_file());
-    files
-        .map(|entry| (entry.path().strip_prefix(folder).unwrap().to_owned(), fs::read(entry.path()).unwrap()))
-        .collect()
-}
-
 /// Runs the fixture of these runtimes with every delivery in every format.
 async fn echoes(detection: Detection, scripts: &[(&str, &str)]) {
     let machine = Machine::new().await;
@@ -110,7 +97,7 @@ async fn echoes(detection: Detection, scripts: &[(&str, &str)]) {
     // nobody wrote anything beside the scripts, which root could in spite of their mode
     let packs = machine.folder().join("cache/packs");
     let [digest] = machine.kept("packs").try_into().expect("one pack");
-    assert_eq!(files(&fs::canonicalize(packs.join(digest)).unwrap()), files(pack.path()));
+    assert_eq!(files::below(&fs::canonicalize(packs.join(digest)).unwrap()), files::below(pack.path()));
 }
 
 #[tokio::test]
@@ -123,9 +110,7 @@ async fn every_value_survives_every_way_into_every_language() {
 async fn every_value_survives_every_way_into_every_shell() {
     for shell in ["bash", "dash", "busybox"] {
         let path = which::which(shell).unwrap();
-        let configured = BTreeMap::from([("shell".to_owned(), path.clone())]);
-        let options = runtime_detect::Options::configured(&configured, "the test");
-        let detection = runtime_detect::detect(&options).await.unwrap();
+        let detection = configured("shell", &path).await;
         assert_eq!(detection.runtimes[0].interpreters[0].path, path);
         echoes(detection, &SCRIPTS[..1]).await;
     }

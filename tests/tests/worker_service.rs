@@ -6,7 +6,7 @@ use attune_common::{
     model::{Capabilities, ExecutionStatus, Outcome, WorkerId, WorkerKind},
     store::{ExecutionFilter, Fence, NewWorker, StoreError},
 };
-use attune_tests::service::Machine;
+use attune_tests::{service::Machine, waiting::until};
 use attune_worker::{
     cache::{Cache, Taken},
     settings::WorkerSettings,
@@ -123,12 +123,8 @@ async fn what_goes_back_while_the_store_does_not_answer_is_not_lost() {
     machine.logged(id, 1, "started").await;
     let locked = machine.lock_store().await;
     worker.stop.drain();
-    let failed = async {
-        while worker.health.metrics_text().unwrap().contains("operation=\"release\"} 0\n") {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), failed).await.expect("it is given back in vain");
+    let failed = || !worker.health.metrics_text().unwrap().contains("operation=\"release\"} 0\n");
+    until("it to be given back in vain", failed).await;
     locked.close().await.unwrap();
     worker.stopped().await;
     let execution = machine.store.execution(id).await.unwrap().unwrap();
@@ -183,25 +179,16 @@ async fn when_its_lease_ends_a_process_is_killed_though_the_store_does_not_answe
         settings.slots = 1;
         let worker = machine.start(settings).await;
         let id = machine.submit("deaf", json!({})).await;
-        until(|| pid.exists()).await;
+        until("the action to start", || pid.exists()).await;
         let group: i32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
         let group = Pid::from_raw(group).unwrap();
         let locked = machine.lock_store().await;
-        until(|| test_kill_process_group(group).is_err()).await;
+        until("its end", || test_kill_process_group(group).is_err()).await;
         locked.close().await.unwrap();
         let ended = machine.ended(id).await;
         assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Succeeded, 2));
         worker.drain().await;
     }
-}
-
-async fn until(holds: impl Fn() -> bool) {
-    let wait = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), wait).await.expect("it becomes so within a minute");
 }
 
 #[tokio::test]

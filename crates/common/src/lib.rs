@@ -15,5 +15,6 @@ pub mod requirement;
 pub mod stagger;
 pub mod store;
 pub mod telemetry;
+pub mod timer;
 pub mod tls;
 pub mod yaml;

@@ -27,6 +27,7 @@ use anyhow::Context;
 use attune_common::model::{Places, Recipe};
 use build::Build;
 use bytecode::Bytecode;
+use installer_log::InstallerLog;
 use recipe::Choice;
 use tokio::{
     sync::{mpsc, watch},
@@ -145,8 +146,7 @@ impl Environments {
                 let remark = format!(
                     "nothing is installed: the pack has {lock}, but there is no program {tool} on the worker's search path"
                 );
-                // whoever no longer listens misses nothing
-                let _ = bounds.output.send(installer_log::remark(&remark)).await;
+                InstallerLog::new(bounds.output.clone()).remark(&remark).await;
                 return Ok(prepared);
             }
         };

@@ -7,6 +7,7 @@
 
 use std::{
     io,
+    os::unix::process::CommandExt,
     process::{Command, ExitCode},
 };
 
@@ -34,10 +35,10 @@ fn serve() -> anyhow::Result<Option<ExitCode>> {
     let mut arguments = std::env::args_os();
     let mut command = Command::new("/proc/self/exe");
     if let Some(name) = arguments.next() {
-        std::os::unix::process::CommandExt::arg0(&mut command, name);
+        command.arg0(name);
     }
     // a terminal sends its signals to the group of this process: the child would get them once more
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command.process_group(0);
     let child = match command.args(arguments).spawn() {
         // without /proc, or in an emulator that cannot start itself again, no action can be started either, but everything
         // else can be done here

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use attune_common::{
     model::LogStream,
     store::{Fence, NewLogChunk, Store, StoreError},
+    timer,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -100,12 +101,6 @@ impl LogWriter {
         let mut lost = false;
         loop {
             let flush_at = self.flush_at;
-            let timer = async {
-                match flush_at {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 biased;
                 // a store that does not answer must not keep what somebody else may run from ending
@@ -113,7 +108,7 @@ impl LogWriter {
                     lost = true;
                     self.drop_all();
                 }
-                () = timer => self.flush().await,
+                () = timer::at(flush_at) => self.flush().await,
                 next = output.recv(), if self.pending_bytes < MAX_PENDING_BYTES => match next {
                     Some(piece) => self.take(piece),
                     None => break,

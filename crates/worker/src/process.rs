@@ -131,7 +131,7 @@ pub async fn run(
                 () = lease_lost(&mut end) => false,
             };
             supervised.end_all(Duration::ZERO).await;
-            (status, closed, end_of(&mut supervised, Duration::ZERO).await)
+            (status, closed, end_of(&mut supervised, Duration::ZERO, &mut end).await)
         }
         Ok(asked) => {
             let ends = asked + limits.kill_grace;
@@ -147,12 +147,7 @@ pub async fn run(
             // what a shell had started may still tidy up when the shell is gone, and says so
             let grace = ends.saturating_duration_since(Instant::now());
             supervised.end_all(grace).await;
-            tokio::select! {
-                () = supervised.report_comes() => {}
-                () = tokio::time::sleep(grace) => {}
-                () = lease_lost(&mut end) => supervised.end_all(Duration::ZERO).await,
-            }
-            let total = end_of(&mut supervised, grace).await;
+            let total = end_of(&mut supervised, grace, &mut end).await;
             exited.cancel();
             (status, readers.finish().await, total)
         }
@@ -169,9 +164,19 @@ pub async fn run(
     })
 }
 
-/// Waits until nothing of an action lives any more.
-async fn end_of(supervised: &mut Supervised, grace: Duration) -> Total {
-    tokio::time::timeout(grace + END_LIMIT, supervised.done()).await.unwrap_or_else(|_| {
+/// Waits until nothing of an action lives any more, which has this long; no time at all when its lease is lost.
+async fn end_of(
+    supervised: &mut Supervised,
+    grace: Duration,
+    end: &mut watch::Receiver<Option<EndReason>>,
+) -> Total {
+    let limit = Instant::now() + grace + END_LIMIT;
+    tokio::select! {
+        () = supervised.report_comes() => {}
+        () = tokio::time::sleep_until(limit) => {}
+        () = lease_lost(end) => supervised.end_all(Duration::ZERO).await,
+    }
+    tokio::time::timeout_at(limit, supervised.done()).await.unwrap_or_else(|_| {
         tracing::warn!("some of what an action started cannot be killed: the kernel holds it");
         Total { outlived: 1, ..Total::default() }
     })

@@ -15,6 +15,7 @@ use attune_common::{
     reaper,
     requirement::Requirement,
     store::Store,
+    timer,
 };
 use tokio::{
     task::{JoinError, JoinSet},
@@ -196,12 +197,6 @@ impl WorkerService {
                 return reason;
             }
             let look_at = self.look_at;
-            let look_at = async move {
-                match look_at {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             let idle_for_long = self.progress.idle_for_long(self.executions.is_empty());
             tokio::select! {
                 () = stop.reached(Stage::Drain) => {}
@@ -220,7 +215,7 @@ impl WorkerService {
                     listening.accept(self.may_claim(stop));
                     self.claim_while_slots_are_free(stop, listening).await;
                 }
-                () = look_at => self.claim_while_slots_are_free(stop, listening).await,
+                () = timer::at(look_at) => self.claim_while_slots_are_free(stop, listening).await,
                 // a ring may have been lost: only what was looked for and is not there is idleness
                 () = idle_for_long => self.claim_while_slots_are_free(stop, listening).await,
                 _ = refresh.tick(), if listening.offers() => {

@@ -1,15 +1,12 @@
 //! Perl: cpanm.
 
-use std::collections::BTreeMap;
-
 use attune_common::model::ExecutionStatus;
 use attune_tests::{
     agent::Agent,
     pack::Pack,
     processes::run,
-    service::{Machine, runtimes},
+    service::{Machine, configured, runtimes},
 };
-use attune_worker::runtime_detect;
 
 use crate::{ended, path_without};
 
@@ -83,10 +80,7 @@ async fn without_cpanm_the_log_says_that_nothing_is_installed() {
     let folder = tempfile::tempdir().unwrap();
     let perl = folder.path().join("perl");
     std::os::unix::fs::symlink(which::which("perl").unwrap(), &perl).unwrap();
-    let configured = BTreeMap::from([("perl".to_owned(), perl)]);
-    let detection =
-        runtime_detect::detect(&runtime_detect::Options::configured(&configured, "the test")).await;
-    let worker = machine.start_with(settings, detection.unwrap());
+    let worker = machine.start_with(settings, configured("perl", perl).await);
     let ended = ended(&machine, "greet").await;
     let log = machine.log(ended.id, 1).await;
     assert_eq!(ended.status, ExecutionStatus::Failed);

@@ -1,7 +1,6 @@
 //! Python: `venv` with pip, or uv.
 
 use std::{
-    collections::BTreeMap,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -13,9 +12,9 @@ use attune_tests::{
     binaries,
     pack::Pack,
     processes::run,
-    service::{Machine, runtimes},
+    service::{Machine, configured, runtimes},
 };
-use attune_worker::{environment::variables, runtime_detect, settings::WorkerSettings};
+use attune_worker::{environment::variables, settings::WorkerSettings};
 use serde_json::json;
 
 use crate::{ended, path_without};
@@ -152,9 +151,7 @@ print(json.dumps({"user": [os.getuid(), os.getgid()], "greet": greet.VERSION, "c
     machine.push_folder(pack.path()).await;
     let mut settings = without_uv(&machine);
     settings.execution.confinement.run_as = Some("64995:64994".parse().unwrap());
-    let python = BTreeMap::from([("python".to_owned(), PathBuf::from("/usr/bin/python3"))]);
-    let detection = runtime_detect::detect(&runtime_detect::Options::configured(&python, "the test")).await;
-    let worker = machine.start_with(settings, detection.unwrap());
+    let worker = machine.start_with(settings, configured("python", "/usr/bin/python3").await);
     // the first one installs, the second one finds it done
     for _ in 0..2 {
         let expected =

@@ -83,13 +83,5 @@ async fn woken(listener: &mut Box<dyn Listener>) -> Result<Wake, DoorbellError> 
 
 /// Listens again, as workers do: until it works.
 async fn listen_again(bell: &Arc<dyn Doorbell>) -> Box<dyn Listener> {
-    let wait = async {
-        loop {
-            if let Ok(listener) = bell.listen().await {
-                return listener;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), wait).await.expect("the server is back")
+    attune_tests::waiting::found("the server to be back", async || bell.listen().await.ok()).await
 }

@@ -9,7 +9,7 @@ use attune_common::{
 };
 use attune_tests::{
     rabbitmq::{self, CONSUMER_TIMEOUT},
-    service::Machine,
+    service::{Machine, RunningWorker},
 };
 use attune_worker::settings::WorkerSettings;
 use serde_json::json;
@@ -31,14 +31,19 @@ async fn machine_that_sweeps(interval: Duration) -> Machine {
     machine
 }
 
+/// Pushes an action for everybody and one for workers with a label, and starts a worker that has it.
+async fn labelled(machine: &Machine) -> RunningWorker {
+    machine.push(&[("work", "", "echo done\n"), ("other", "labels: {gpu: nvidia}\n", "echo done\n")]).await;
+    let mut settings = machine.settings();
+    settings.labels = BTreeMap::from([("gpu".to_owned(), "nvidia".to_owned())]);
+    machine.start(settings).await
+}
+
 /// Whoever submits may end between the commit and the ring; the requirement is new, too, and nobody has heard of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_never_rung_is_found_by_a_look() {
     let machine = machine_that_sweeps(Duration::from_millis(200)).await;
-    machine.push(&[("work", "", "echo done\n"), ("other", "labels: {gpu: nvidia}\n", "echo done\n")]).await;
-    let mut settings = machine.settings();
-    settings.labels = BTreeMap::from([("gpu".to_owned(), "nvidia".to_owned())]);
-    let worker = machine.start(settings).await;
+    let worker = labelled(&machine).await;
     // now the worker listens, and knows one requirement
     let rung = machine.submit("work", json!({})).await;
     machine.ended(rung).await;
@@ -161,17 +166,12 @@ async fn a_worker_that_was_just_cordoned_leaves_what_it_is_offered_to_others() {
 /// The first ring for a requirement reaches the broker, and is lost on its way to a worker.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_requirement_that_was_never_made_known_is_followed_with_the_next_heartbeat() {
-    let vhost = rabbitmq::shared().vhost();
-    let mut machine = Machine::new().await;
-    machine.doorbell = amqp(&vhost.url(), None).unwrap();
-    machine.push(&[("work", "", "echo done\n"), ("other", "labels: {gpu: nvidia}\n", "echo done\n")]).await;
-    let mut settings = machine.settings();
-    settings.labels = BTreeMap::from([("gpu".to_owned(), "nvidia".to_owned())]);
+    let machine = machine().await;
     // the queue is there before the worker is, so that nothing is made known later
     let requirement: Requirement = "shell; gpu=nvidia".parse().unwrap();
     let ring = |execution| Ring::Queued { execution, requirement: requirement.clone() };
     machine.doorbell.ring(&ring(ExecutionId::new())).await.unwrap();
-    let worker = machine.start(settings).await;
+    let worker = labelled(&machine).await;
     let known = machine.submit("work", json!({})).await;
     machine.ended(known).await;
     let new = machine.submit_silently("test.other", json!({})).await;

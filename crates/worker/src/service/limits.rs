@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use attune_common::timer;
 use tokio::{task::JoinError, time::Instant};
 
 use crate::settings::ServiceLimits;
@@ -79,13 +80,7 @@ impl Progress {
     /// Waits until it is time for the last look; for ever, when something runs or idleness is no reason to stop.
     pub(super) fn idle_for_long(&self, idle: bool) -> impl Future<Output = ()> + use<> {
         let limit = self.limits.exit_when_idle.filter(|_| idle);
-        let at = limit.map(|limit| self.idle_since + limit.max(SHORTEST_PAUSE));
-        async move {
-            match at {
-                Some(at) => tokio::time::sleep_until(at).await,
-                None => std::future::pending().await,
-            }
-        }
+        timer::at(limit.map(|limit| self.idle_since + limit.max(SHORTEST_PAUSE)))
     }
 }
 

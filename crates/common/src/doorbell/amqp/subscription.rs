@@ -2,9 +2,11 @@
 //!
 //! Offers come one at a time from every queue followed (`basic.qos` 1), and only while they are wanted. Every queue has a channel
 //! of its own: a queue that was deleted and made again is followed anew on another one, because RabbitMQ 3.10 confuses both on the
-//! channel that knew the first, and delivers nothing. The connection and all that is consumed belong to one task; a listener sends
-//! it [`Order`]s. A delivery is acknowledged when the store has decided who
-//! runs the execution, and never held as long as it runs, so that the broker's `consumer_timeout` has nothing to count.
+//! channel that knew the first, and delivers nothing.
+//!
+//! The connection and all that is consumed belong to one task; a listener sends it [`Order`]s. A delivery is acknowledged when the
+//! store has decided who runs the execution, and never held as long as it runs, so that the broker's `consumer_timeout` has
+//! nothing to count.
 
 use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 
@@ -34,6 +36,7 @@ use crate::{
         offer::{Answer, Offer},
     },
     requirement::Requirement,
+    timer,
 };
 
 /// How long offers are kept in hand after no more were wanted: an action that ends within this time is followed by the next
@@ -142,9 +145,7 @@ impl Subscription {
                     };
                     done
                 }
-                () = async { tokio::time::sleep_until(let_go_at.unwrap_or_else(Instant::now)).await },
-                    if let_go_at.is_some() =>
-                {
+                () = timer::at(let_go_at) => {
                     let Ok(done) = timeout(PATIENCE, self.let_go()).await else {
                         return format!("no answer within {PATIENCE:?}");
                     };
