@@ -49,10 +49,12 @@ impl Agent {
         let _ = kill_process(pid, signal);
     }
 
-    /// Asks it to end in order. [`Fleet::revive`] starts it again when it has.
+    /// Asks it to end in order, once: asked again it would cancel what it runs. [`Fleet::revive`] starts it again when it has.
     pub(super) fn leave(&mut self) {
-        self.leaving = true;
-        self.signal(Signal::TERM);
+        if !self.leaving {
+            self.leaving = true;
+            self.signal(Signal::TERM);
+        }
     }
 
     fn log(&self, folder: &Path) -> PathBuf {
