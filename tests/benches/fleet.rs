@@ -140,6 +140,43 @@ async fn committed(superuser: &mut PgConnection, database: &str) -> i64 {
     query.fetch_one(superuser).await.unwrap().get(0)
 }
 
+/// What agents cost that have nothing to do, all together.
+struct Idleness {
+    agents: usize,
+    statements_per_second: f64,
+    connections: i64,
+    /// Of one processor: the agents, and PostgreSQL and RabbitMQ for them.
+    processors: [f64; 2],
+}
+
+async fn watch(server: &Server, database: &Database<'_>, agents: &[Killed]) -> Idleness {
+    // what their start has left to do
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let mut superuser = server.superuser("postgres").await;
+    let of_agents: Vec<u32> = agents.iter().map(|agent| agent.0.id()).collect();
+    let of_services = processes_of_services(&of_agents);
+    let used = |processes: &[u32]| processes.iter().map(|id| processor_time(*id)).sum::<Duration>();
+    let transactions = committed(&mut superuser, &database.name).await;
+    let (start, before) = (Instant::now(), [used(&of_agents), used(&of_services)]);
+    tokio::time::sleep(WATCHED).await;
+    let statements = committed(&mut superuser, &database.name).await - transactions;
+    let seconds = start.elapsed().as_secs_f64();
+    let share = |now: Duration, before: Duration| now.saturating_sub(before).as_secs_f64() / seconds;
+    let processors = [share(used(&of_agents), before[0]), share(used(&of_services), before[1])];
+    let connections = sqlx::query("SELECT count(*) FROM pg_stat_activity WHERE usename = 'attune_agent'")
+        .fetch_one(&mut superuser)
+        .await
+        .unwrap()
+        .get(0);
+    Idleness {
+        agents: agents.len(),
+        statements_per_second: statements as f64 / seconds,
+        connections,
+        processors,
+    }
+}
+
+/// One agent, and then many: what each of many costs, in relation to one alone.
 async fn idle(
     server: &Server,
     database: &Database<'_>,
@@ -148,46 +185,44 @@ async fn idle(
     store: &dyn Store,
 ) {
     let count = std::env::var("ATTUNE_BENCH_IDLE_AGENTS").map_or(300, |text| text.parse().unwrap());
-    let agents: Vec<Killed> =
-        (0..count).map(|number| agent(folder, database, broker, &format!("idle-{number}"), 1)).collect();
-    let registered = async {
-        while store.workers().await.unwrap().len() < count {
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(5), registered).await.expect("all agents register");
-    // what their start has left to do
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    let mut superuser = server.superuser("postgres").await;
-    let of_agents: Vec<u32> = agents.iter().map(|agent| agent.0.id()).collect();
-    let of_services = processes_of_services(&of_agents);
-    let used = |processes: &[u32]| processes.iter().map(|id| processor_time(*id)).sum::<Duration>();
-    let transactions: i64 = committed(&mut superuser, &database.name).await;
-    let (start, before) = (Instant::now(), [used(&of_agents), used(&of_services)]);
-    tokio::time::sleep(WATCHED).await;
-    let after: i64 = committed(&mut superuser, &database.name).await;
-    let seconds = start.elapsed().as_secs_f64();
-    let share = |now: Duration, before: Duration| now.saturating_sub(before).as_secs_f64() / seconds;
-    let queries = (after - transactions) as f64 / seconds;
-    let [agents_share, services_share] =
-        [share(used(&of_agents), before[0]), share(used(&of_services), before[1])];
-    let connections: i64 =
-        sqlx::query("SELECT count(*) FROM pg_stat_activity WHERE usename = 'attune_agent'")
-            .fetch_one(&mut superuser)
-            .await
-            .unwrap()
-            .get(0);
+    // the agents that were measured are killed, and listed until they are known to be lost
+    let before = store.workers().await.unwrap().len();
+    let mut agents: Vec<Killed> = Vec::new();
+    let mut measured: Vec<Idleness> = Vec::new();
+    for number in [1, count] {
+        agents.extend(
+            (agents.len()..number).map(|index| agent(folder, database, broker, &format!("idle-{index}"), 1)),
+        );
+        let registered = async {
+            while store.workers().await.unwrap().len() < before + number {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(5), registered).await.expect("all agents register");
+        measured.push(watch(server, database, &agents).await);
+    }
     println!(
-        "{count} idle agents: {queries:.1} statements a second, {connections} connections, {agents_share:.2} of one processor; \
-         PostgreSQL and RabbitMQ for them {services_share:.2}"
+        "agents that have nothing to do\n{:>8}{:>15}{:>11}{:>8}{:>14}{:>12}{:>15}",
+        "agents", "statements/s", "per agent", "ratio", "connections", "their CPU", "services' CPU"
     );
-    println!(
-        "{}",
-        json!({
-            "benchmark": "idle_agents", "agents": count, "statements_per_second": queries, "connections": connections,
-            "processors_of_agents": agents_share, "processors_of_services": services_share,
-        })
-    );
+    let mut lines = Vec::new();
+    let per_agent = |one: &Idleness| one.statements_per_second / one.agents as f64;
+    for one in &measured {
+        let ratio = per_agent(one) / per_agent(&measured[0]);
+        let (agents, statements, connections) = (one.agents, one.statements_per_second, one.connections);
+        let [of_agents, of_services] = one.processors;
+        println!(
+            "{agents:>8}{statements:>15.1}{:>11.2}{ratio:>8.2}{connections:>14}{of_agents:>12.2}{of_services:>15.2}",
+            per_agent(one)
+        );
+        lines.push(json!({
+            "benchmark": "idle_agents", "agents": agents, "statements_per_second": statements, "ratio_per_agent": ratio,
+            "connections": connections, "processors_of_agents": of_agents, "processors_of_services": of_services,
+        }));
+    }
+    for line in lines {
+        println!("{line}");
+    }
 }
 
 #[tokio::main]

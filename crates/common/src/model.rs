@@ -19,7 +19,7 @@ pub use identifiers::{ActionRef, ExecutionId, InvalidName, WorkerId};
 pub use log::{LogChunk, LogStream};
 pub use output_schema::{OutputFault, check_output};
 pub use pack::Pack;
-pub use parameters::{ParameterSchema, Parameters};
+pub use parameters::{ParameterSchema, Parameters, parameter_variable};
 pub use recipe::{Places, Recipe, Template};
 pub use runtime::Runtime;
 pub use worker::{Capabilities, Cordon, Worker, WorkerKind, WorkerStatus};

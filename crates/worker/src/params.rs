@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use attune_common::model::{ParameterDelivery, ParameterFormat, Parameters};
+use attune_common::model::{ParameterDelivery, ParameterFormat, Parameters, parameter_variable};
 use serde_json::Value;
 
 /// Parameters, ready to be handed over.
@@ -78,7 +78,7 @@ fn write(parameters: &Parameters, format: ParameterFormat) -> Result<Vec<u8>, Pa
 fn variables(parameters: &Parameters) -> Result<Vec<(OsString, OsString)>, ParameterError> {
     let mut variables = Vec::with_capacity(parameters.0.len());
     for (name, value) in &parameters.0 {
-        let variable = format!("ATTUNE_ACTION_{}", name.to_uppercase().replace('-', "_"));
+        let variable = parameter_variable(name);
         let value = plain_text(value);
         if variable.len() + value.len() + 2 > MAX_VARIABLE_BYTES {
             return Err(ParameterError::VariableTooLarge(name.clone()));

@@ -144,6 +144,24 @@ async fn nothing_can_be_made_or_taken_over() {
 }
 
 #[tokio::test]
+async fn sessions_through_a_pooler_have_limits_too() {
+    let database = postgres::shared().database_with_roles().await;
+    for role in ["attune_api", "attune_agent"] {
+        // says nothing for itself, as what a pooler opens
+        let mut session = database.connect(role).await;
+        for (setting, limit) in [
+            ("statement_timeout", "30s"),
+            ("lock_timeout", "10s"),
+            ("idle_in_transaction_session_timeout", "30s"),
+        ] {
+            let row =
+                sqlx::query(AssertSqlSafe(format!("SHOW {setting}"))).fetch_one(&mut session).await.unwrap();
+            assert_eq!(row.get::<&str, _>(0), limit, "{setting} of {role}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn only_what_agents_do_can_be_done_through_the_store() {
     let database = postgres::shared().database_with_roles().await;
     let (api, agent) = both(&database).await;

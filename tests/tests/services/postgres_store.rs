@@ -165,9 +165,13 @@ async fn sessions_say_who_they_are_and_have_limits() {
             .await
             .unwrap();
     assert!(sessions.iter().all(|row| row.get::<&str, _>(0) == "attune-test") && !sessions.is_empty());
-    // a lock that is not given is not waited for until the end of time
+    // neither a lock that is not given nor a slow statement is waited for until the end of time
     execute(&mut superuser, "BEGIN; LOCK TABLE attune.packs").await;
-    let url = format!("{}?options=-c%20lock_timeout%3D50ms", database.url("owner"));
-    let error = backend(&url).await.store().packs().await.unwrap_err().to_string();
-    assert!(error.contains("lock timeout"), "{error}");
+    for (limit, told) in
+        [("lock_timeout", "due to lock timeout"), ("statement_timeout", "due to statement timeout")]
+    {
+        let url = format!("{}?options=-c%20{limit}%3D50ms", database.url("owner"));
+        let error = backend(&url).await.store().packs().await.unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+    }
 }

@@ -87,11 +87,12 @@ impl ParameterSchema {
         self.iter().filter(|(_, parameter)| parameter.secret).map(|(name, _)| name)
     }
 
-    /// Checks the schema itself: names, keywords, and that every default fits.
+    /// Checks the schema itself: names, that no two of them become one variable, keywords, and that every default fits.
     ///
     /// # Errors
     /// A text naming the parameter at fault.
     pub fn check(&self) -> Result<(), String> {
+        let mut variables = BTreeMap::new();
         for (name, parameter) in &self.0 {
             let plain = name.len() <= 128
                 && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
@@ -99,6 +100,12 @@ impl ParameterSchema {
             if !plain {
                 return Err(format!(
                     "parameter {name:?}: a name has at most 128 letters, digits, '_' and '-' and starts with a letter"
+                ));
+            }
+            if let Some(other) = variables.insert(parameter_variable(name), name) {
+                return Err(format!(
+                    "parameters '{other}' and '{name}' would both be the variable {}: rename one of them",
+                    parameter_variable(name)
                 ));
             }
             let schema = Value::Object(parameter.schema.clone());
@@ -157,6 +164,12 @@ impl ParameterSchema {
             None => format!("the action takes {}", names.join(", ")),
         }
     }
+}
+
+/// The variable that a parameter of this name is handed over in: variables have no `-`, and are in capitals by custom.
+#[must_use]
+pub fn parameter_variable(name: &str) -> String {
+    format!("ATTUNE_ACTION_{}", name.to_uppercase().replace('-', "_"))
 }
 
 /// Checks one value against the parameter's schema.
@@ -258,5 +271,11 @@ mod tests {
         let schema: ParameterSchema =
             serde_json::from_value(json!({"n": {"type": "integer", "default": "x"}})).unwrap();
         insta::assert_snapshot!(schema.check().unwrap_err(), @r#"the default of parameter 'n' does not fit: "x" is not of type "integer""#);
+    }
+
+    #[test]
+    fn no_two_parameters_are_one_variable() {
+        let schema: ParameterSchema = serde_json::from_value(json!({"dry-run": {}, "Dry_run": {}})).unwrap();
+        insta::assert_snapshot!(schema.check().unwrap_err(), @"parameters 'Dry_run' and 'dry-run' would both be the variable ATTUNE_ACTION_DRY_RUN: rename one of them");
     }
 }

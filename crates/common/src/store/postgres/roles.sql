@@ -7,6 +7,11 @@
 -- Then give each its password (psql: \password attune_api). attune-api connects as attune_api, attune-agent and attune-worker as
 -- attune_agent, or as a role of their own that is a member of it (GRANT attune_agent TO …).
 --
+-- What else the server holds is not Attune's to close: a role may connect to every database that PUBLIC may connect to, such as
+-- postgres, and may end its own sessions from there. Where that matters, revoke it or say so in pg_hba.conf:
+--
+--   REVOKE CONNECT ON DATABASE postgres FROM PUBLIC;
+--
 -- attune_api owns the tables and migrates them. attune_agent may call the functions of schema attune_agent, and nothing else: it
 -- cannot read a table, now or after any later migration.
 
@@ -87,8 +92,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE attune_api IN SCHEMA attune_agent GRANT EXECUT
 
 -- The programs set these for themselves; a pooler that does not pass them on leaves these in place.
 ALTER ROLE attune_api SET statement_timeout = '30s';
+ALTER ROLE attune_api SET lock_timeout = '10s';
 ALTER ROLE attune_api SET idle_in_transaction_session_timeout = '30s';
 ALTER ROLE attune_agent SET statement_timeout = '30s';
+ALTER ROLE attune_agent SET lock_timeout = '10s';
 ALTER ROLE attune_agent SET idle_in_transaction_session_timeout = '30s';
 
 COMMIT;
