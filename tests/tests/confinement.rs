@@ -35,7 +35,8 @@ fn agent(command: &[&str], machine: &Machine, cache: &Path, environment: &[(&str
 #[tokio::test(flavor = "multi_thread")]
 async fn user_and_limits_are_those_that_are_configured_and_signals_are_as_usual() {
     let machine = Machine::new().await;
-    let look = "id -u; id -g; id -G; ulimit -n; ulimit -v; grep -E '^Sig(Blk|Ign)' /proc/self/status";
+    let look = "id -u; id -g; id -G; ulimit -n; ulimit -v; ulimit -u; ulimit -c; umask
+        grep -E '^Sig(Blk|Ign)' /proc/self/status";
     machine.push(&[("look", "", look)]).await;
     let id = machine.submit("look", json!({})).await;
     let cache = tempfile::tempdir().unwrap();
@@ -44,6 +45,7 @@ async fn user_and_limits_are_those_that_are_configured_and_signals_are_as_usual(
         ("ATTUNE__WORKER__RUN_AS", ACTION),
         ("ATTUNE__WORKER__LIMIT_OPEN_FILES", "77"),
         ("ATTUNE__WORKER__LIMIT_ADDRESS_SPACE", "409600000"),
+        ("ATTUNE__WORKER__LIMIT_PROCESSES", "88"),
     ];
     // as something that does not want to hear of terminals, children and closed pipes starts it
     let command = ["bash", "-c", "trap '' HUP PIPE USR1 CHLD; exec \"$0\" \"$@\""];
@@ -52,13 +54,36 @@ async fn user_and_limits_are_those_that_are_configured_and_signals_are_as_usual(
     assert_eq!(machine.ended(id).await.status, ExecutionStatus::Succeeded, "{told}");
     let said = machine.log(id, 1).await;
     let (is, signals) = said.split_at(said.find("Sig").expect("signals"));
-    assert_eq!(is, format!("{ACTION}\n{ACTION}\n{ACTION}\n77\n400000\n"));
+    assert_eq!(is, format!("{ACTION}\n{ACTION}\n{ACTION}\n77\n400000\n88\n0\n0077\n"));
     // the C library keeps two to itself, 32 and 33, and lets nobody change them (signal(7))
     let reserved: u64 = 0b11 << 31;
     for line in signals.lines() {
         let (_, mask) = line.split_once(":\t").unwrap();
         assert_eq!(u64::from_str_radix(mask, 16).unwrap() & !reserved, 0, "{line}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_folders_are_its_own() {
+    let machine = Machine::new().await;
+    let look = r#"pwd -P; for folder in "$PWD" "$HOME" "$TMPDIR" "$ATTUNE_ARTIFACTS_DIR"; do
+            stat --format '%a %u' "$folder"; touch "$folder/mine"; stat --format '%a' "$folder/mine"; ls -A "$folder"; done
+        printf '%s\n' "$PWD" "$HOME" "$TMPDIR" "$ATTUNE_ARTIFACTS_DIR" | sort -u | wc -l
+        touch "$ATTUNE_ARTIFACTS_DIR/../lock" 2>/dev/null && echo 'changed what is the worker'\''s'; exit 0"#;
+    machine.push(&[("look", "", look)]).await;
+    let id = machine.submit("look", json!({})).await;
+    let cache = tempfile::tempdir().unwrap();
+    fs::set_permissions(cache.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let output = tokio::task::block_in_place(|| {
+        agent(&["env"], &machine, cache.path(), &[("ATTUNE__WORKER__RUN_AS", ACTION)])
+    });
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(machine.ended(id).await.status, ExecutionStatus::Succeeded, "{told}");
+    let said = machine.log(id, 1).await;
+    let (folder, found) = said.split_once('\n').unwrap();
+    let each = format!("700 {ACTION}\n600\nmine\n");
+    assert_eq!(found, format!("{}4\n", each.repeat(4)));
+    assert!(Path::new(folder).starts_with(cache.path()) && !Path::new(folder).exists(), "{folder}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

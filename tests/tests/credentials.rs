@@ -36,8 +36,13 @@ impl Scene {
         let pack = tempfile::tempdir().unwrap();
         fs::create_dir(pack.path().join("actions")).unwrap();
         fs::write(pack.path().join("pack.yaml"), "ref: spy\nversion: 1.0.0\n").unwrap();
-        let manifest = "ref: spy.look\nrunner_type: python\nentry_point: look.py\nparameters:\n  password: {type: string, secret: true}\n";
-        fs::write(pack.path().join("actions/look.yaml"), manifest).unwrap();
+        for (name, output) in [("look", "text"), ("tell", "json")] {
+            let manifest = format!(
+                "ref: spy.{name}\nrunner_type: python\nentry_point: look.py\noutput_format: {output}\n\
+                 parameters:\n  password: {{type: string, secret: true}}\n"
+            );
+            fs::write(pack.path().join(format!("actions/{name}.yaml")), manifest).unwrap();
+        }
         fs::write(pack.path().join("actions/look.py"), format!("{PRELUDE}{script}")).unwrap();
         plane.push(pack.path());
 
@@ -247,6 +252,7 @@ print("answers", answers)
 fn a_stored_result_shows_no_parameter_that_is_secret() {
     let scene = Scene::new("print(json_parameters.decode())");
     let parameter = format!("password={MARKER}of-the-parameter");
-    let execution: Value = scene.plane.attune(&["run", "spy.look", "--param", &parameter]);
+    let execution: Value = scene.plane.attune(&["run", "spy.tell", "--param", &parameter]);
+    assert_eq!(execution["result"]["password"], "********", "{execution}");
     assert_clean(&format!("{execution}{}", scene.plane.logs(&execution).join("")));
 }

@@ -160,6 +160,48 @@ async fn a_shell_reads_dotenv_lines_as_they_were_meant() {
     worker.drain().await;
 }
 
+/// Ruby reads YAML by the rules of version 1.1, as Python does: `on` is a truth there, `<<` merges, and `12:30` is a number.
+#[tokio::test]
+async fn a_reader_of_the_older_yaml_reads_what_was_meant() {
+    let machine = Machine::new().await;
+    let manifest = "parameter_format: yaml\noutput_format: json\nparameters: {value: {}}\n";
+    machine
+        .push(&[("read", manifest, "exec ruby -ryaml -rjson -e 'puts JSON.dump(YAML.load($stdin.read))'")])
+        .await;
+    let worker = machine.start(machine.settings()).await;
+    let texts = [
+        "on",
+        "No",
+        "y",
+        "~",
+        "null",
+        "<<",
+        "=",
+        "1",
+        "0x1f",
+        "0o17",
+        "017",
+        "1e3",
+        "12:30",
+        "2026-11-26",
+        ".inf",
+        "- a",
+        "a: b",
+        "#",
+        "",
+        " ",
+        VALUE,
+    ];
+    let mut value: serde_json::Map<String, Value> =
+        texts.iter().map(|text| ((*text).to_owned(), json!(text))).collect();
+    value.insert("nested".to_owned(), json!([{"on": [true, null, 1, 2.5, "no"]}, [], {}, [["yes"]]]));
+    let given = json!({"value": value});
+    let id = machine.submit("read", given.clone()).await;
+    let ended = machine.ended(id).await;
+    assert_eq!(ended.outcome.unwrap().result, Some(given));
+    worker.drain().await;
+}
+
 #[tokio::test]
 async fn a_nul_is_refused_whatever_the_way() {
     let machine = Machine::new().await;
