@@ -109,7 +109,23 @@ pub async fn run(
     let cgroup = Cgroup::create();
     let oom_kills = OomKills::watch(cgroup.as_ref());
     let stdin = std::mem::take(&mut spec.stdin);
-    let mut supervised = Supervised::start(spec, !stdin.is_empty(), cgroup.as_ref()).await?;
+    let starting = Supervised::start(
+        spec,
+        !stdin.is_empty(),
+        cgroup.as_ref(),
+        start_limit(deadline, limits.kill_grace, end.clone()),
+    );
+    let Some(mut supervised) = starting.await? else {
+        let reason = *end.borrow();
+        return Ok(Ending {
+            status: Status::Unseen,
+            timed_out: reason.is_none(),
+            reason,
+            leaked: false,
+            oom_killed: false,
+            total: Total::default(),
+        });
+    };
     let feeding = supervised.feed(stdin).map(AbortOnDropHandle::new);
     let exited = CancellationToken::new();
     let readers = capture::start(supervised.child(), &output, &exited);
@@ -162,6 +178,18 @@ pub async fn run(
         oom_killed: (cgroup.is_some() || by_itself && status.is_kill()) && oom_kills.happened(),
         total,
     })
+}
+
+/// Waits until a process that has still not started will not be waited for: it has been asked to end, and had its grace.
+async fn start_limit(deadline: Instant, grace: Duration, mut end: watch::Receiver<Option<EndReason>>) {
+    tokio::select! {
+        () = tokio::time::sleep_until(deadline) => {}
+        _ = requested(&mut end) => {}
+    }
+    tokio::select! {
+        () = tokio::time::sleep(grace) => {}
+        () = lease_lost(&mut end) => {}
+    }
 }
 
 /// Waits until nothing of an action lives any more, which has this long; no time at all when its lease is lost.

@@ -1,6 +1,6 @@
 //! The worker's side of a supervisor.
 
-use std::{io, time::Duration};
+use std::{io, pin::pin, time::Duration};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -32,12 +32,14 @@ pub(super) struct Supervised {
 }
 
 impl Supervised {
-    /// Starts a supervisor and, through it, the action.
+    /// Starts a supervisor and, through it, the action. Nothing is left of it when it has not started by `give_up`.
     pub(super) async fn start(
         spec: ProcessSpec,
         with_input: bool,
         cgroup: Option<&Cgroup>,
-    ) -> io::Result<Self> {
+        give_up: impl Future<Output = ()>,
+    ) -> io::Result<Option<Self>> {
+        let mut give_up = pin!(give_up);
         let supervisors = spec.supervisors;
         let mark = spec.environment.iter().find(|(name, _)| name == ARTIFACTS_VARIABLE);
         let mark = mark.map(|(name, value)| format!("{}={}", name.display(), value.display()));
@@ -59,16 +61,23 @@ impl Supervised {
             let (reports, orders) = socket.into_split();
             let reports = BufReader::new(reports);
             let mut supervised = Self { child, reports, orders, mark: mark.clone(), total: None };
-            let told = supervised.orders.write_all(&start).await;
-            let report = match told {
-                Ok(()) => protocol::receive_async(&mut supervised.reports).await,
-                Err(error) => Err(error),
+            let starting = async {
+                supervised.orders.write_all(&start).await?;
+                protocol::receive_async(&mut supervised.reports).await
+            };
+            let report = tokio::select! {
+                report = starting => report,
+                () = &mut give_up => {
+                    let _ = supervised.child.process.start_kill();
+                    supervised.vanished().await;
+                    return Ok(None);
+                }
             };
             match report {
                 Ok(Report::NotStarted { os_error }) => return Err(io::Error::from_raw_os_error(os_error)),
                 Ok(_) => {
                     supervisors.keep_one_waiting();
-                    return Ok(supervised);
+                    return Ok(Some(supervised));
                 }
                 Err(error) if waited && never_read(&error) => {
                     tracing::debug!(%error, "the supervisor that waited was killed; starting another one");

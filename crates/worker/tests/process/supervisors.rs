@@ -2,6 +2,8 @@
 
 use std::{fs, process::Command};
 
+use attune_worker::process::Status;
+
 use super::*;
 
 /// Runs a script under one of these supervisors, and returns what it wrote.
@@ -47,6 +49,33 @@ async fn one_that_was_killed_meanwhile_is_not_used() {
     assert!(Command::new("kill").args(["-9", &killed.to_string()]).status().unwrap().success());
     wait_for("its end", || !alive(&killed.to_string())).await;
     assert_eq!(run(&supervisors, "echo done").await, "done\n");
+}
+
+/// As one whose interpreter lies on a file server that does not answer.
+#[tokio::test]
+async fn one_that_never_starts_its_action_is_waited_for_as_long_as_the_action_would_be() {
+    for (timeout, reason) in [
+        (Duration::from_millis(50), None),
+        (LONG, Some(EndReason::Cancelled)),
+        (LONG, Some(EndReason::GivenBack)),
+        (LONG, Some(EndReason::LeaseLost)),
+    ] {
+        let supervisors = spec(&["/bin/true"]).supervisors;
+        supervisors.keep_one_waiting();
+        let first = waiting(&supervisors).await;
+        assert!(Command::new("kill").args(["-STOP", &first.to_string()]).status().unwrap().success());
+        let (sender, _output) = mpsc::channel(4);
+        let (_end, ends) = watch::channel(reason);
+        let spec = ProcessSpec { supervisors, ..spec(&["/bin/true"]) };
+        // a lease that is lost leaves no grace
+        let grace = if reason == Some(EndReason::LeaseLost) { LONG } else { Duration::from_millis(50) };
+        let ending = process::run(spec, limits(timeout, grace), sender, ends).await.unwrap();
+        assert_eq!(
+            (ending.status, ending.timed_out, ending.reason),
+            (Status::Unseen, reason.is_none(), reason)
+        );
+        assert!(!alive(&first.to_string()), "{reason:?}");
+    }
 }
 
 #[tokio::test]
