@@ -136,7 +136,7 @@ async fn serve(config: &Config) -> Result<(), Failure> {
     })?;
     let address = listener.local_addr().context("cannot tell the address listened on")?;
     let doorbell = doorbell::open(&backend, config).map_err(usage)?;
-    let state = ApiState::new(backend.store(), doorbell, artifacts, token, config.worker.lease);
+    let state = ApiState::new(backend.store(), doorbell, artifacts, token, config.worker.lease());
     let shutdown = CancellationToken::new();
     tokio::spawn(cancel_on_signal(shutdown.clone())?);
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");

@@ -96,9 +96,9 @@ pub struct Worker {
     /// How often the worker tells that it lives and renews its leases.
     #[serde(deserialize_with = "layers::duration")]
     pub heartbeat_interval: Duration,
-    /// How long a lease lasts without renewal.
-    #[serde(deserialize_with = "layers::duration")]
-    pub lease: Duration,
+    /// How long a lease lasts without renewal; as long as it takes to be lost by default ([`Worker::lease`]).
+    #[serde(deserialize_with = "layers::duration_or_default")]
+    pub lease: Option<Duration>,
     /// How long a stopping worker lets its executions finish.
     #[serde(deserialize_with = "layers::duration")]
     pub shutdown_timeout: Duration,
@@ -171,6 +171,14 @@ pub struct Artifacts {
 pub struct Log {
     /// Form of the log lines.
     pub format: LogFormat,
+}
+
+impl Worker {
+    /// How long a lease lasts without renewal: unless it is configured, for three heartbeats, after which the worker is lost.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        self.lease.unwrap_or(self.heartbeat_interval * 3)
+    }
 }
 
 impl Config {

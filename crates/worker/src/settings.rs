@@ -105,10 +105,11 @@ impl WorkerSettings {
             (1..=1024).contains(&slots),
             "worker.slots is {slots}: a number between 1 and 1024 is expected"
         );
+        let lease = config.lease();
         ensure!(
-            config.lease >= config.heartbeat_interval * 2,
+            lease >= config.heartbeat_interval * 2,
             "worker.lease ({:?}) must be at least twice worker.heartbeat_interval ({:?}), or a single late heartbeat loses work",
-            config.lease,
+            lease,
             config.heartbeat_interval
         );
         ensure!(
@@ -124,7 +125,7 @@ impl WorkerSettings {
             labels: config.labels.clone(),
             taints: config.taints.clone(),
             heartbeat_interval: config.heartbeat_interval,
-            lease: config.lease,
+            lease,
             shutdown_timeout: config.shutdown_timeout,
             limits: ServiceLimits {
                 max_executions: config.max_executions,

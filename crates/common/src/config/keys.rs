@@ -89,7 +89,12 @@ pub const KEYS: &[Key] = &[
         "10s",
         "how often the worker says that it lives; after three times that in silence it is lost",
     ),
-    key("worker.lease", Kind::Duration, "30s", "how long an execution stays with a worker that is silent"),
+    key(
+        "worker.lease",
+        Kind::Duration,
+        "",
+        "how long an execution stays with a worker that is silent; three heartbeats by default",
+    ),
     key("worker.shutdown_timeout", Kind::Duration, "5m", "how long a stopping worker lets executions finish"),
     key(
         "worker.health_addr",

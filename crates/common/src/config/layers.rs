@@ -225,11 +225,14 @@ fn build(values: &BTreeMap<&'static str, (Value, String)>) -> Result<Config, Con
 
 /// Reads a time such as `10s`.
 pub(super) fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let duration = parse_duration(&String::deserialize(deserializer)?)?;
-    if duration.is_zero() {
-        return Err(serde::de::Error::custom("a time longer than zero is expected"));
-    }
-    Ok(duration)
+    not_zero(parse_duration(&String::deserialize(deserializer)?)?)
+}
+
+/// Reads a time such as `10s`, where one is set.
+pub(super) fn duration_or_default<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    optional_duration(deserializer)?.map(not_zero).transpose()
 }
 
 /// Reads a time such as `10s` or `0s`, where one is set.
@@ -237,6 +240,13 @@ pub(super) fn optional_duration<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Duration>, D::Error> {
     Option::<String>::deserialize(deserializer)?.as_deref().map(parse_duration).transpose()
+}
+
+fn not_zero<E: serde::de::Error>(duration: Duration) -> Result<Duration, E> {
+    if duration.is_zero() {
+        return Err(E::custom("a time longer than zero is expected"));
+    }
+    Ok(duration)
 }
 
 fn parse_duration<E: serde::de::Error>(text: &str) -> Result<Duration, E> {
@@ -277,6 +287,14 @@ mod tests {
         let config = load(None, &[]).unwrap();
         assert_eq!(config.worker.heartbeat_interval, Duration::from_secs(10));
         assert!(config.database_url().is_err());
+    }
+
+    #[test]
+    fn leases_last_as_long_as_it_takes_to_be_lost_unless_something_else_is_said() {
+        let lease = |yaml: Option<&str>| load(yaml, &[]).unwrap().worker.lease();
+        assert_eq!(lease(None), Duration::from_secs(30));
+        assert_eq!(lease(Some("worker: {heartbeat_interval: 1m}")), Duration::from_mins(3));
+        assert_eq!(lease(Some("worker: {heartbeat_interval: 1m, lease: 5m}")), Duration::from_mins(5));
     }
 
     #[test]
