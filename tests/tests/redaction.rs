@@ -42,6 +42,7 @@ async fn what_real_programs_make_of_a_secret_is_masked() {
         echo "base64 within more: $(printf 'user:%s:' "$S" | base64 --wrap=0)"
         echo "base64 one further: $(printf 'user::%s:' "$S" | base64 --wrap=0)"
         echo "base64 two further: $(printf 'user:::%s:' "$S" | base64 --wrap=0)"
+        echo "base64 within more, on two lines:"; printf 'somebody who has a rather long name:%s:' "$S" | base64 --wrap=64
         echo "base64url: $(printf %s "$S" | basenc --base64url --wrap=0)"
         bash -c 'printf "printf %%q: %q\n" "$S"; printf "@Q: %s\n" "${S@Q}"; declare -p S'
         bash -c 'set -x; : "$S"'

@@ -1,6 +1,6 @@
 //! The worker service on a real store with real processes: slots, drains, leases, and who takes what.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use attune_common::{
     model::{Capabilities, ExecutionStatus, Outcome, WorkerId, WorkerKind},
@@ -191,6 +191,19 @@ async fn when_its_lease_ends_a_process_is_killed_though_the_store_does_not_answe
     }
 }
 
+/// Whoever started it for a job would otherwise start it once more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_cannot_say_goodbye_has_ended_in_order_all_the_same() {
+    let machine = Machine::new().await;
+    let worker = machine.start(machine.settings()).await;
+    until("it to register", || worker.health.ready(Instant::now()).is_ok()).await;
+    let locked = machine.lock_store().await;
+    worker.drain().await;
+    locked.close().await.unwrap();
+    let listed = machine.store.workers().await.unwrap();
+    assert_eq!(listed.len(), 1, "until it has been silent for long enough");
+}
+
 #[tokio::test]
 async fn no_more_runs_at_once_than_there_are_slots() {
     let machine = Machine::new().await;
@@ -226,7 +239,7 @@ async fn a_worker_whose_heartbeat_ends_gives_back_what_runs_and_ends_with_an_err
     let health = worker.health.clone();
     let error = format!("{:#}", worker.ended().await.unwrap_err());
     assert!(error.starts_with("the worker's heartbeat ended: "), "{error}");
-    let unready = health.ready(std::time::Instant::now()).unwrap_err();
+    let unready = health.ready(Instant::now()).unwrap_err();
     assert!(unready.contains("heartbeat: not yet") && unready.contains("taking_work: draining"), "{unready}");
     let given_back = machine.store.execution(id).await.unwrap().unwrap();
     assert_eq!((given_back.status, given_back.attempts_left), (ExecutionStatus::Queued, 1));

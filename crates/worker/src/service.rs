@@ -111,7 +111,7 @@ impl WorkerService {
     /// what runs.
     ///
     /// # Errors
-    /// When the worker cannot register or say goodbye, or when its heartbeat ends, which should never happen.
+    /// When the worker cannot register, or when its heartbeat ends, which should never happen.
     /// Failures of the store or the doorbell in between are waited out.
     pub async fn run(mut self, mut stop: StopSignal) -> anyhow::Result<()> {
         process::prepare_control_groups();
@@ -160,7 +160,10 @@ impl WorkerService {
         let reason = self.drain(reason, &mut stop, &mut listening, &mut heartbeat).await;
         // before the farewell: a heartbeat that comes after it would register the worker again
         drop(heartbeat);
-        self.store.deregister_worker(self.id).await.context("cannot deregister the worker")?;
+        // all that it had to do is done, or given up: whoever started it need not do it again
+        if let Err(error) = self.store.deregister_worker(self.id).await {
+            tracing::warn!(%error, "cannot deregister the worker: it will be listed as lost");
+        }
         tracing::info!(
             worker = %self.id,
             executions = self.progress.claimed(),

@@ -10,6 +10,10 @@ use base64::{
 /// Characters a line: PEM (RFC 7468, section 2) and `openssl base64`; MIME (RFC 2045, section 6.8) and coreutils.
 const LINES: [usize; 2] = [64, 76];
 
+/// Longest text that is also known where lines end within it, as passwords and tokens do in a longer text that is wrapped: there
+/// are as many of these forms as it has characters, three times.
+const MAX_WRAPPED_WITHIN: usize = 96;
+
 /// Adds the text alone, with and without padding, the same with a line end (`echo "$secret" | base64`), and what is the
 /// same of it wherever it stands within something larger.
 pub(super) fn add(text: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
@@ -31,6 +35,21 @@ pub(super) fn add(text: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
             forms.insert(within(&engine, text, bytes_before));
         }
     }
+    if text.len() <= MAX_WRAPPED_WITHIN {
+        for bytes_before in 0..3 {
+            let encoded = within(&STANDARD_NO_PAD, text, bytes_before);
+            for (first, width) in (1..encoded.len()).flat_map(|first| LINES.map(|width| (first, width))) {
+                forms.insert(wrapped(&encoded, first, width));
+            }
+        }
+    }
+}
+
+/// With a line end after so many characters, and after every line from there on.
+fn wrapped(encoded: &[u8], first: usize, width: usize) -> Vec<u8> {
+    let (begun, rest) = encoded.split_at(first);
+    let lines: Vec<&[u8]> = std::iter::once(begun).chain(rest.chunks(width)).collect();
+    lines.join(&b'\n')
 }
 
 /// The characters that depend on nothing but the text, when it begins `bytes_before` bytes after a group of three.

@@ -81,9 +81,34 @@ fn long_base64_is_known_on_lines_of_64_and_76_characters() {
 }
 
 #[test]
+fn base64_within_something_longer_is_known_wherever_a_line_ends() {
+    for length in [6, 20, 48, 96] {
+        let text = &"0123456789abcdefghijklmnopqrstuvwxyz".repeat(3)[..length];
+        let forms = forms(text);
+        for (before, width) in (0..80).flat_map(|before| [64, 76].map(|width| (before, width))) {
+            let longer = format!("{}{text}{}", "<".repeat(before), ">".repeat(3));
+            let encoded = ::base64::Engine::encode(&::base64::engine::general_purpose::STANDARD, longer);
+            let lines: Vec<_> = encoded.as_bytes().chunks(width).collect();
+            let written = lines.join(&b'\n');
+            let hidden = forms
+                .iter()
+                .any(|form| form.len() >= length && written.windows(form.len()).any(|part| part == form));
+            assert!(hidden, "{length} bytes after {before}: {}", String::from_utf8_lossy(&written));
+        }
+    }
+}
+
+#[test]
 fn a_plain_text_has_few_forms() {
     let forms = forms("correcthorse1");
-    let shown: Vec<_> = forms.iter().map(|form| String::from_utf8_lossy(form)).collect();
+    let lines = |form: &&Vec<u8>| form.contains(&b'\n');
+    assert_eq!(
+        forms.iter().filter(lines).count(),
+        47,
+        "base64 in three alignments, with a line end anywhere"
+    );
+    let whole = forms.iter().filter(|form| !lines(form));
+    let shown: Vec<_> = whole.map(|form| String::from_utf8_lossy(form)).collect();
     insta::assert_snapshot!(shown.join("\n"), @"
     NvcnJlY3Rob3JzZT
     Y29ycmVjdGhvcnNlM
