@@ -54,6 +54,8 @@ impl Agent {
             .env("ATTUNE__DATABASE__POLL_INTERVAL", "50ms")
             .env("ATTUNE__WORKER__HEALTH_ADDR", "127.0.0.1:0")
             .env("ATTUNE__WORKER__HEARTBEAT_INTERVAL", "100ms")
+            // on a busy machine three of these heartbeats may be late
+            .env("ATTUNE__WORKER__LEASE", "30s")
             .env("ATTUNE__WORKER__KILL_GRACE", "500ms")
             .env("ATTUNE__WORKER__SLOTS", "2")
             .envs(environment.iter().copied())

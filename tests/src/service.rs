@@ -139,6 +139,8 @@ impl Machine {
         config.cache_dir = self.folder.path().join("cache");
         config.slots = Some(2);
         config.heartbeat_interval = Duration::from_millis(100);
+        // on a busy machine three of these heartbeats may be late
+        config.lease = Some(Duration::from_secs(30));
         config.kill_grace = Duration::from_millis(500);
         let mut settings =
             WorkerSettings::from_config(&config, WorkerKind::Agent).expect("they fit together");

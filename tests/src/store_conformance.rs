@@ -120,7 +120,7 @@ impl Suite {
     /// A start of a worker that is lost by the time anybody looks.
     async fn silent_worker(&self, name: &str) -> WorkerId {
         let id = WorkerId::new();
-        self.register(id, name, Duration::ZERO).await;
+        self.register(id, name, Duration::from_millis(10)).await;
         // one that is forgotten already was lost before
         while self.find(id).await.is_some_and(|worker| worker.status != WorkerStatus::Lost) {}
         id

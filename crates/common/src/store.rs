@@ -136,7 +136,8 @@ pub trait LogStore: Send + Sync + 'static {
 #[async_trait]
 pub trait WorkerStore: Send + Sync + 'static {
     /// Registers a worker, or again with what it offers now, and its runtimes that nobody has offered before. Lost workers of the
-    /// same name are forgotten; live ones stay: their ids tell them apart.
+    /// same name are forgotten, and those of every name that have been silent for 8,640 of their heartbeats; live ones stay: their
+    /// ids tell them apart.
     async fn register_worker(&self, worker: NewWorker) -> Result<()>;
     /// Says that the worker takes nothing new.
     async fn drain_worker(&self, id: WorkerId) -> Result<()>;

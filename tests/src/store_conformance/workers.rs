@@ -1,5 +1,7 @@
 //! Who registers, and with what.
 
+use std::time::Duration;
+
 use attune_common::{
     model::{
         WorkerId, WorkerStatus,
@@ -41,6 +43,12 @@ impl Suite {
         for id in live {
             assert_eq!(self.find(id).await.unwrap().status, WorkerStatus::Online);
             self.agent.heartbeat(id, LONG).await.unwrap();
+        }
+        // nobody will ever come for the name of a container that is gone
+        let gone = WorkerId::new();
+        self.register(gone, "a container", Duration::ZERO).await;
+        while self.find(gone).await.is_some() {
+            self.worker().await;
         }
         // starts at the same moment neither wait for each other for ever nor fail
         let mut starts = JoinSet::new();

@@ -33,7 +33,9 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     DELETE FROM attune.workers w WHERE w.id IN (
         SELECT l.id FROM attune.workers l
-        WHERE l.name = new_name AND l.id <> new_id AND l.heartbeat_at < statement_timestamp() - 3 * l.heartbeat_interval
+        WHERE l.id <> new_id AND l.heartbeat_at < statement_timestamp() - 3 * l.heartbeat_interval
+            -- nobody takes the name of a container that is gone; a day by default
+            AND (l.name = new_name OR l.heartbeat_at < statement_timestamp() - 8640 * l.heartbeat_interval)
         -- another start that registers at the same moment forgets them as well
         FOR UPDATE SKIP LOCKED
     );

@@ -20,11 +20,18 @@ macro_rules! silent {
 impl WorkerStore for SqliteStore {
     async fn register_worker(&self, worker: NewWorker) -> Result<()> {
         let mut transaction = self.begin().await?;
-        sqlx::query(concat!("DELETE FROM workers WHERE name = ? AND id <> ? AND ", silent!()))
-            .bind(&worker.name)
-            .bind(worker.id.to_string())
-            .execute(&mut *transaction)
-            .await?;
+        sqlx::query(concat!(
+            "DELETE FROM workers WHERE id <> ? AND ",
+            silent!(),
+            " AND (name = ? OR heartbeat_at < ",
+            now!(),
+            // nobody takes the name of a container that is gone; a day by default
+            " - 8640 * heartbeat_interval)"
+        ))
+        .bind(worker.id.to_string())
+        .bind(&worker.name)
+        .execute(&mut *transaction)
+        .await?;
         for offered in &worker.capabilities.runtimes {
             let (label, built_in) = runtime::template(&offered.name);
             sqlx::query(concat!(
