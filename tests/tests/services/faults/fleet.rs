@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    process::Child,
+    process::{Child, ExitStatus},
 };
 
 use attune_tests::{agent::shell_agent, dev::wait_for, proxy::Proxy};
@@ -59,6 +59,13 @@ impl Agent {
 
     fn log(&self, folder: &Path) -> PathBuf {
         folder.join(format!("{}-{}.log", self.name, self.starts))
+    }
+
+    /// How it ended and what it printed last, the newest line first, for people to see why.
+    fn end(&self, status: ExitStatus, folder: &Path) -> String {
+        let log = fs::read_to_string(self.log(folder)).unwrap();
+        let lines: Vec<&str> = log.lines().rev().take(20).collect();
+        format!("{} ended with {status}: {lines:#?}", self.name)
     }
 
     fn start(&mut self, folder: &Path) {
@@ -132,10 +139,9 @@ impl Fleet {
         for agent in &mut self.agents {
             if let Some(status) = agent.child.try_wait().unwrap() {
                 let log = fs::read_to_string(agent.log(self.folder.path())).unwrap();
-                let end: Vec<&str> = log.lines().rev().take(20).collect();
                 let registered = log.contains(" registered");
                 let expected = !registered || agent.leaving && status.success();
-                assert!(expected, "{} ended with {status}: {end:#?}", agent.name);
+                assert!(expected, "{}", agent.end(status, self.folder.path()));
                 agent.start(self.folder.path());
             }
         }
@@ -152,7 +158,8 @@ impl Fleet {
                 status = agent.child.try_wait().unwrap();
                 status.is_some()
             });
-            assert!(status.unwrap().success(), "{} ended with {status:?}", agent.name);
+            let status = status.unwrap();
+            assert!(status.success(), "{}", agent.end(status, self.folder.path()));
         }
     }
 

@@ -26,22 +26,21 @@ pub(super) fn add(text: &[u8], forms: &mut BTreeSet<Vec<u8>>) {
     for whole in [text, &line] {
         let encoded = STANDARD.encode(whole);
         for width in LINES.into_iter().filter(|width| encoded.len() > *width) {
-            forms.insert(encoded.as_bytes().chunks(width).collect::<Vec<_>>().join(&b'\n'));
+            forms.insert(wrapped(encoded.as_bytes(), width, width));
         }
     }
     for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
         forms.insert(engine.encode(text).into_bytes());
-        for bytes_before in 0..3 {
-            forms.insert(within(&engine, text, bytes_before));
-        }
     }
-    if text.len() <= MAX_WRAPPED_WITHIN {
-        for bytes_before in 0..3 {
-            let encoded = within(&STANDARD_NO_PAD, text, bytes_before);
+    for bytes_before in 0..3 {
+        let encoded = within(&STANDARD_NO_PAD, text, bytes_before);
+        if text.len() <= MAX_WRAPPED_WITHIN {
             for (first, width) in (1..encoded.len()).flat_map(|first| LINES.map(|width| (first, width))) {
                 forms.insert(wrapped(&encoded, first, width));
             }
         }
+        forms.insert(encoded);
+        forms.insert(within(&URL_SAFE_NO_PAD, text, bytes_before));
     }
 }
 
