@@ -68,6 +68,13 @@ impl Agent {
         format!("{} ended with {status}: {lines:#?}", self.name)
     }
 
+    /// Whether this end is in order: it was asked to, or it could not even register, in which case whoever runs containers
+    /// starts it again. Any other end is a fault of its own.
+    fn ended_in_order(&self, status: ExitStatus, folder: &Path) -> bool {
+        let log = fs::read_to_string(self.log(folder)).unwrap();
+        !log.contains(" registered") || self.leaving && status.success()
+    }
+
     fn start(&mut self, folder: &Path) {
         self.starts += 1;
         self.leaving = false;
@@ -133,24 +140,21 @@ impl Fleet {
         agent.start(self.folder.path());
     }
 
-    /// Starts those again that were asked to end, and those that could not even register, as whoever runs containers does. Any
-    /// other end is a fault of its own.
+    /// Starts those again that have ended.
     pub(super) fn revive(&mut self) {
         for agent in &mut self.agents {
             if let Some(status) = agent.child.try_wait().unwrap() {
-                let log = fs::read_to_string(agent.log(self.folder.path())).unwrap();
-                let registered = log.contains(" registered");
-                let expected = !registered || agent.leaving && status.success();
-                assert!(expected, "{}", agent.end(status, self.folder.path()));
-                agent.start(self.folder.path());
+                let folder = self.folder.path();
+                assert!(agent.ended_in_order(status, folder), "{}", agent.end(status, folder));
+                agent.start(folder);
             }
         }
     }
 
     /// Asks all of them to stop, and waits until they have, in order.
     pub(super) fn stop(&mut self) {
-        for agent in &self.agents {
-            agent.signal(Signal::TERM);
+        for agent in &mut self.agents {
+            agent.leave();
         }
         for agent in &mut self.agents {
             let mut status = None;
@@ -158,8 +162,8 @@ impl Fleet {
                 status = agent.child.try_wait().unwrap();
                 status.is_some()
             });
-            let status = status.unwrap();
-            assert!(status.success(), "{}", agent.end(status, self.folder.path()));
+            let (status, folder) = (status.unwrap(), self.folder.path());
+            assert!(agent.ended_in_order(status, folder), "{}", agent.end(status, folder));
         }
     }
 
