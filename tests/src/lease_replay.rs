@@ -166,7 +166,10 @@ impl<'a> Walk<'a> {
                     agent.finish(self.real(id, fence), ending.status(), outcome(ending), vec![]).await;
                 only(unless_fenced(written))
             }
-            Event::Release(fence) => only(unless_fenced(agent.release(self.real(id, fence)).await)),
+            Event::Release(fence) => {
+                let released = agent.release(self.real(id, fence), Outcome::default(), vec![]).await;
+                only(unless_fenced(released))
+            }
             Event::RequestCancel => only(self.store.request_cancel(id).await.expect("it answers").is_some()),
         }
     }

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs, net::TcpListener, process::Command, time::D
 use attune_common::{
     artifact_store::ArtifactStore,
     config::Sources,
-    model::{Execution, ExecutionStatus},
+    model::{Execution, ExecutionStatus, Outcome},
     store::Fence,
 };
 use attune_tests::{
@@ -278,7 +278,7 @@ async fn an_attempt_that_is_no_longer_current_leaves_nothing() {
     let id = machine.submit("a", json!({"go": go.path().join("go").display().to_string()})).await;
     let first = machine.wait(id, "the first attempt", |one| one.status == ExecutionStatus::Running).await;
     let fence = Fence { execution: id, attempt: 1, worker: first.worker.unwrap() };
-    machine.store.release(fence).await.unwrap();
+    machine.store.release(fence, Outcome::default(), vec![]).await.unwrap();
     machine.wait(id, "the second attempt", |one| one.attempt == 2).await;
     let folder = machine.artifacts_folder();
     let stored = |attempt: u32| files::below(&folder).contains_key(&format!("executions/{id}/{attempt}/f"));

@@ -92,7 +92,8 @@ async fn a_draining_worker_finishes_what_runs_and_takes_nothing_new() {
 #[tokio::test]
 async fn what_a_stopping_worker_cannot_finish_goes_back_to_the_queue() {
     let machine = Machine::new().await;
-    machine.push(&[("endless", "", ENDLESS)]).await;
+    let script = "echo started; trap 'echo last words; exit 9' TERM; while :; do sleep 0.02; done";
+    machine.push(&[("endless", "", script)]).await;
     let mut settings = machine.settings();
     settings.shutdown_timeout = Duration::from_millis(50);
     let worker = machine.start(settings).await;
@@ -100,6 +101,12 @@ async fn what_a_stopping_worker_cannot_finish_goes_back_to_the_queue() {
     machine.logged(id, 1, "started").await;
     worker.drain().await;
     assert_eq!(machine.store.execution(id).await.unwrap().unwrap().status, ExecutionStatus::Queued);
+    let mut earlier = machine.store.earlier_attempts(id).await.unwrap();
+    let given_back = earlier.pop().expect("the attempt is told").outcome;
+    assert_eq!(given_back.error.as_deref(), Some("given back: its worker stopped"));
+    assert_eq!((given_back.exit_code, given_back.result), (Some(9), None));
+    assert!(given_back.cpu_seconds.unwrap() > 0.0 && given_back.peak_memory_bytes.unwrap() > 0);
+    machine.logged(id, 1, "last words").await;
     // another worker goes on with it, although the action allows one attempt only
     let next = machine.start(machine.settings()).await;
     machine.logged(id, 2, "started").await;

@@ -122,7 +122,8 @@ impl Follower {
             let execution = self.execution().await?;
             let news = self.tell(&execution).await?;
             if execution.status.is_final() {
-                let view = ExecutionView::from_model(&execution, &[]);
+                let earlier_attempts = self.state.store.earlier_attempts(self.id).await?;
+                let view = ExecutionView::from_model(&execution, earlier_attempts, &[]);
                 return self.send(FollowEvent::End(Box::new(view))).await;
             }
             pause = if news { POLL.0 } else { (pause * 2).min(POLL.1) };

@@ -17,7 +17,7 @@ mod worker;
 pub use action::{ActionList, ActionSummary, ActionView, GroupMemberView};
 pub use artifact::{ArtifactList, ArtifactView};
 pub use event::{AttemptEvent, EventError, FollowEvent, StatusEvent};
-pub use execution::{ExecutionList, ExecutionSummary, ExecutionView, SubmitExecution};
+pub use execution::{EarlierAttemptView, ExecutionList, ExecutionSummary, ExecutionView, SubmitExecution};
 pub use health::Health;
 pub use log::{LogChunkView, LogPage};
 pub use pack::{PackDetail, PackList, PackView, PushedPack};

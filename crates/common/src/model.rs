@@ -14,7 +14,7 @@ pub mod worker;
 
 pub use action::{Action, GroupMember, OutputFormat, ParameterDelivery, ParameterFormat, StopSignal};
 pub use artifact::Artifact;
-pub use execution::{Execution, ExecutionStatus, Outcome};
+pub use execution::{EarlierAttempt, Execution, ExecutionStatus, Outcome};
 pub use identifiers::{ActionRef, ExecutionId, InvalidName, WorkerId};
 pub use log::{LogChunk, LogStream};
 pub use output_schema::{OutputFault, check_output};

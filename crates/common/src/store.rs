@@ -19,14 +19,17 @@ pub use sqlite::SqliteStore;
 
 use crate::{
     model::{
-        Action, ActionRef, Capabilities, Execution, ExecutionId, ExecutionStatus, LogChunk, LogStream,
-        Outcome, Pack, Parameters, Runtime, Worker, WorkerId, WorkerKind,
+        Action, ActionRef, Capabilities, EarlierAttempt, Execution, ExecutionId, ExecutionStatus, LogChunk,
+        LogStream, Outcome, Pack, Parameters, Runtime, Worker, WorkerId, WorkerKind,
     },
     requirement::Requirement,
 };
 
 /// Result of every store operation.
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Most attempts that [`ExecutionStore::earlier_attempts`] tells: one that is given back again and again may have any number.
+pub const MAX_EARLIER_ATTEMPTS: u32 = 100;
 
 /// The whole store.
 pub trait Store: PackStore + ExecutionStore + LeaseStore + LogStore + WorkerStore {}
@@ -58,6 +61,8 @@ pub trait ExecutionStore: Send + Sync + 'static {
     async fn submit(&self, new: NewExecution) -> Result<Submission>;
     /// The execution of an id.
     async fn execution(&self, id: ExecutionId) -> Result<Option<Execution>>;
+    /// The attempts after which an execution went back to the queue, the newest first and at most [`MAX_EARLIER_ATTEMPTS`].
+    async fn earlier_attempts(&self, id: ExecutionId) -> Result<Vec<EarlierAttempt>>;
     /// Executions, the newest first.
     async fn executions(&self, filter: &ExecutionFilter) -> Result<Vec<Execution>>;
     /// Asks for the end of an execution: a queued one is cancelled at once, a running one by its worker.
@@ -102,11 +107,12 @@ pub trait LeaseStore: Send + Sync + 'static {
         outcome: Outcome,
         log: Vec<NewLogChunk>,
     ) -> Result<()>;
-    /// Gives a running execution back to the queue, as if this attempt had not counted. One whose end was asked for is cancelled.
+    /// Gives a running execution back to the queue, as if this attempt had not counted, and records how the attempt ended together
+    /// with the last of its log. One whose end was asked for is cancelled.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the attempt is no longer current.
-    async fn release(&self, fence: Fence) -> Result<()>;
+    /// [`StoreError::Fenced`] when the attempt is no longer current: nothing was written.
+    async fn release(&self, fence: Fence, outcome: Outcome, log: Vec<NewLogChunk>) -> Result<()>;
     /// Takes executions away from workers whose lease has expired: back to the queue, or lost. Any number may do it at once;
     /// each execution is told to one of them.
     async fn reap(&self) -> Result<Vec<Reaped>>;

@@ -110,7 +110,7 @@ impl Executor {
         };
         match attempt.verdict {
             Verdict::Ended(status) => self.finish(fence, status, attempt.outcome, attempt.log, &end).await,
-            Verdict::GiveBack => self.give_back(fence, &execution, &end).await,
+            Verdict::GiveBack => self.give_back(fence, &execution, attempt.outcome, attempt.log, &end).await,
             Verdict::LeaseLost => {
                 self.metrics.lease_lost();
                 tracing::warn!(execution = %execution.id, "ended: the lease is lost");
@@ -309,19 +309,29 @@ impl Executor {
             return false;
         }
         self.metrics.finished(status);
-        self.metrics.log_stored(log.iter().map(|chunk| chunk.data.len() as u64).sum());
+        self.metrics.log_stored(bytes(&log));
         self.metrics.log_dropped(outcome.log_bytes_dropped);
         tracing::info!(execution = %fence.execution, %status, error = outcome.error, "finished");
         true
     }
 
     /// Gives an execution back: an attempt that only ran out of its lease would count.
-    async fn give_back(&self, fence: Fence, execution: &Execution, end: &watch::Sender<Option<EndReason>>) {
-        let release = || self.store.release(fence);
+    async fn give_back(
+        &self,
+        fence: Fence,
+        execution: &Execution,
+        outcome: Outcome,
+        log: Vec<NewLogChunk>,
+        end: &watch::Sender<Option<EndReason>>,
+    ) {
+        // what it has printed so far is no answer
+        let outcome = Outcome { result: None, ..outcome };
+        let release = || self.store.release(fence, outcome.clone(), log.clone());
         if !self.insist(fence, end, Operation::Release, release, "cannot give back", "not given back").await {
             return;
         }
         self.metrics.given_back();
+        self.metrics.log_stored(bytes(&log));
         tracing::info!(execution = %fence.execution, "given back to the queue");
         let ring = Ring::Queued { execution: execution.id, requirement: execution.requirement.clone() };
         doorbell::ring(&*self.doorbell, &ring).await;
@@ -358,6 +368,10 @@ impl Executor {
         tracing::warn!(execution = %fence.execution, "{lost}: {why}");
         false
     }
+}
+
+fn bytes(log: &[NewLogChunk]) -> u64 {
+    log.iter().map(|chunk| chunk.data.len() as u64).sum()
 }
 
 fn signal_number(signal: StopSignal) -> i32 {

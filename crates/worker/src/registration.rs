@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use attune_common::{
     model::{
-        Capabilities, ExecutionId, WorkerId, WorkerKind,
+        Capabilities, ExecutionId, Outcome, WorkerId, WorkerKind,
         worker::{InterpreterCapability, RuntimeCapability},
     },
     store::{Fence, Heartbeat, HeldLease, NewWorker, Store, StoreError},
@@ -152,7 +152,11 @@ async fn give_back_unknown(
             continue;
         }
         let fence = Fence { execution: lease.execution, attempt: lease.attempt, worker };
-        if let Err(error) = store.release(fence).await {
+        let outcome = Outcome {
+            error: Some("given back: it was claimed, but never started".to_owned()),
+            ..Outcome::default()
+        };
+        if let Err(error) = store.release(fence, outcome, Vec::new()).await {
             tracing::warn!(execution = %lease.execution, %error, "cannot give back a lease that nothing here holds");
         }
     }

@@ -19,6 +19,9 @@ use crate::{
 /// Longest error of an execution, in characters.
 const MAX_ERROR: usize = 2_000;
 
+/// What is said of an attempt that does not come to its end.
+const GIVEN_BACK: &str = "given back: its worker stopped";
+
 /// What came of an attempt.
 #[derive(Debug)]
 pub struct Attempt {
@@ -50,7 +53,10 @@ impl Attempt {
             NotStored::Interrupted(EndReason::LeaseLost) => {
                 return Self { verdict: Verdict::LeaseLost, ..self };
             }
-            NotStored::Interrupted(_) => return Self { verdict: Verdict::GiveBack, ..self },
+            NotStored::Interrupted(_) => {
+                self.outcome.error = Some(GIVEN_BACK.to_owned());
+                return Self { verdict: Verdict::GiveBack, ..self };
+            }
         };
         self.outcome.error = Some(match self.outcome.error.take() {
             Some(first) => format!("{first}; {error}"),
@@ -142,7 +148,7 @@ pub fn judge(
     let result = log.result.read(schema, redactor);
     let (verdict, error) = match ending.reason {
         Some(EndReason::LeaseLost) => (Verdict::LeaseLost, None),
-        Some(EndReason::GivenBack) => (Verdict::GiveBack, None),
+        Some(EndReason::GivenBack) => (Verdict::GiveBack, Some(GIVEN_BACK.to_owned())),
         Some(EndReason::Cancelled) => {
             (Verdict::Ended(ExecutionStatus::Cancelled), Some("cancelled while it ran".to_owned()))
         }

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 
 use attune_common::{
-    model::{ExecutionId, ExecutionStatus, Outcome, WorkerId, WorkerStatus},
+    model::{ExecutionId, ExecutionStatus, LogStream, Outcome, WorkerId, WorkerStatus},
     requirement::Requirement,
     store::StoreError,
 };
 use tokio::task::JoinSet;
 
-use super::{LONG, Suite, fence};
+use super::{LONG, Suite, fence, piece};
 
 impl Suite {
     pub(super) async fn claims_are_exclusive_under_64_concurrent_claimers(&self) {
@@ -86,7 +86,20 @@ impl Suite {
 
     pub(super) async fn giving_back_does_not_use_up_an_attempt(&self) {
         let execution = self.started("suite.once-shell", LONG).await;
-        self.agent.release(fence(&execution)).await.unwrap();
+        let ended = || Outcome {
+            signal: Some(15),
+            peak_memory_bytes: Some(1),
+            cpu_seconds: Some(0.5),
+            ..Outcome::default()
+        };
+        let log = vec![piece(0, LogStream::Stdout, b"half")];
+        self.agent.release(fence(&execution), ended(), log).await.unwrap();
+        let log = self.store.read_log(execution.id, 1, 0, 1000).await.unwrap();
+        assert_eq!(log.into_iter().flat_map(|chunk| chunk.data).collect::<Vec<_>>(), b"half");
+        let earlier = self.store.earlier_attempts(execution.id).await.unwrap();
+        let [given_back] = earlier.as_slice() else { panic!("one attempt: {earlier:?}") };
+        assert_eq!((given_back.attempt, &given_back.worker_name), (1, &execution.worker_name));
+        assert_eq!((given_back.started_at, &given_back.outcome), (execution.started_at.unwrap(), &ended()));
         assert_eq!(self.status(execution.id).await, ExecutionStatus::Queued);
         let again = self.agent.claim(self.worker().await, execution.id, LONG).await.unwrap().unwrap();
         assert_eq!((again.attempt, again.attempts_left), (2, 0));
@@ -95,10 +108,13 @@ impl Suite {
         // nor does it start again what somebody asked to end
         let cancelled = self.started("suite.thrice-shell", LONG).await;
         self.store.request_cancel(cancelled.id).await.unwrap();
-        self.agent.release(fence(&cancelled)).await.unwrap();
-        let ended = self.store.execution(cancelled.id).await.unwrap().unwrap();
-        assert_eq!(ended.status, ExecutionStatus::Cancelled);
-        assert!(ended.finished_at.is_some() && ended.outcome.unwrap().error.unwrap().contains("cancelled"));
+        self.agent.release(fence(&cancelled), ended(), vec![]).await.unwrap();
+        let cancelled = self.store.execution(cancelled.id).await.unwrap().unwrap();
+        assert_eq!(cancelled.status, ExecutionStatus::Cancelled);
+        let error = Some("cancelled before it was started again".to_owned());
+        assert_eq!(cancelled.outcome.unwrap(), Outcome { error, ..ended() }, "that attempt was the last");
+        assert!(cancelled.finished_at.is_some());
+        assert!(self.store.earlier_attempts(cancelled.id).await.unwrap().is_empty());
     }
 
     pub(super) async fn whoever_is_not_registered_claims_nothing(&self) {

@@ -30,7 +30,7 @@ impl Suite {
         let fenced = |result| assert!(matches!(result, Err(StoreError::Fenced)), "{result:?}");
         fenced(self.agent.append_log(stale, log()).await);
         fenced(self.agent.finish(stale, ExecutionStatus::Succeeded, outcome(), log()).await);
-        fenced(self.agent.release(stale).await);
+        fenced(self.agent.release(stale, outcome(), log()).await);
         fenced(
             self.agent
                 .finish(Fence { worker: stale.worker, ..current }, ExecutionStatus::Failed, outcome(), vec![])
@@ -40,6 +40,8 @@ impl Suite {
             self.store.read_log(first.id, 1, 0, 1000).await.unwrap().is_empty(),
             "nothing of a fenced write stays"
         );
+        let earlier = self.store.earlier_attempts(first.id).await.unwrap();
+        assert_eq!(earlier.len(), 1, "only the loss is recorded: {earlier:?}");
         self.agent.finish(current, ExecutionStatus::Succeeded, outcome(), vec![]).await.unwrap();
         fenced(self.agent.finish(current, ExecutionStatus::Failed, outcome(), vec![]).await);
         let ended = self.store.execution(first.id).await.unwrap().unwrap();
@@ -73,6 +75,20 @@ impl Suite {
             assert_eq!(self.reap_until_taken(thrice.id).await, expected, "attempt {attempt}");
             let claimed = self.agent.claim(self.worker().await, thrice.id, EXPIRED).await.unwrap();
             assert_eq!(claimed.map(|one| one.attempt), (attempt < 3).then_some(attempt + 1));
+        }
+        let ended = self.store.execution(thrice.id).await.unwrap().unwrap();
+        let earlier = self.store.earlier_attempts(thrice.id).await.unwrap();
+        assert_eq!(
+            earlier.iter().map(|one| one.attempt).collect::<Vec<_>>(),
+            [2, 1],
+            "the third is the last"
+        );
+        assert_eq!(earlier[1].started_at, thrice.started_at.unwrap());
+        assert_eq!(earlier[1].worker_name, thrice.worker_name);
+        for one in earlier {
+            let why = one.outcome.error.unwrap();
+            assert!(why.ends_with(&format!("while it ran attempt {}", one.attempt)), "{why}");
+            assert!(one.started_at <= one.ended_at && one.ended_at <= ended.finished_at.unwrap());
         }
 
         let cancelled = self.started("suite.thrice-shell", EXPIRED).await;

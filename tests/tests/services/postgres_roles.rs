@@ -224,7 +224,7 @@ async fn what_has_ended_cannot_be_rewritten() {
     let fenced =
         |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::Fenced)), "{result:?}");
     fenced(agent.finish(fence, ExecutionStatus::Succeeded, other, vec![]).await);
-    fenced(agent.release(fence).await);
+    fenced(agent.release(fence, Outcome::default(), vec![]).await);
     fenced(agent.append_log(fence, vec![]).await);
     assert!(agent.claim(holder, id, LEASE).await.unwrap().is_none());
     assert!(agent.reap().await.unwrap().is_empty());

@@ -231,7 +231,11 @@ async fn view(state: &ApiState, execution: &Execution) -> Result<ExecutionView, 
         ExecutionStatus::Queued => state.store.workers().await?,
         _ => Vec::new(),
     };
-    Ok(ExecutionView::from_model(execution, &workers))
+    let earlier_attempts = match execution.attempt {
+        0 => Vec::new(),
+        _ => state.store.earlier_attempts(execution.id).await?,
+    };
+    Ok(ExecutionView::from_model(execution, earlier_attempts, &workers))
 }
 
 fn check_submittable(action: &Action) -> Result<(), Problem> {

@@ -1,7 +1,7 @@
 //! Executions on the wire.
 
 use attune_common::{
-    model::{ActionRef, Execution, ExecutionId, ExecutionStatus, Worker},
+    model::{ActionRef, EarlierAttempt, Execution, ExecutionId, ExecutionStatus, Worker},
     requirement::Requirement,
 };
 use jiff::Timestamp;
@@ -119,6 +119,57 @@ pub struct ExecutionView {
     /// The files that it left, by path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub artifacts: Vec<ArtifactView>,
+    /// The attempts after which it went back to the queue, the newest first and at most 100: their workers were lost, or gave it
+    /// back. What is above tells of the last attempt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_attempts: Vec<EarlierAttemptView>,
+}
+
+/// An attempt after which the execution went back to the queue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct EarlierAttemptView {
+    /// Its number.
+    pub attempt: u32,
+    /// Name of its worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// When it started.
+    #[schema(value_type = String, format = DateTime)]
+    pub started_at: Timestamp,
+    /// When it was given back, or its worker was found to be lost.
+    #[schema(value_type = String, format = DateTime)]
+    pub ended_at: Timestamp,
+    /// Why it did not come to its end, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Exit status of the process, when it exited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Number of the signal that ended the process, when one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Largest resident memory of one of its processes, in bytes; not known of a worker that was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
+    /// Processor time of all of its processes, in seconds; not known of a worker that was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
+}
+
+impl From<EarlierAttempt> for EarlierAttemptView {
+    fn from(earlier: EarlierAttempt) -> Self {
+        Self {
+            attempt: earlier.attempt,
+            worker: earlier.worker_name,
+            started_at: earlier.started_at,
+            ended_at: earlier.ended_at,
+            error: earlier.outcome.error,
+            exit_code: earlier.outcome.exit_code,
+            signal: earlier.outcome.signal,
+            peak_memory_bytes: earlier.outcome.peak_memory_bytes,
+            cpu_seconds: earlier.outcome.cpu_seconds,
+        }
+    }
 }
 
 /// A page of executions, the newest first.
@@ -163,9 +214,13 @@ impl ExecutionSummary {
 }
 
 impl ExecutionView {
-    /// Everything that may be shown of an execution. `workers` as for [`ExecutionSummary::from_model`].
+    /// Everything that may be shown of an execution and its earlier attempts. `workers` as for [`ExecutionSummary::from_model`].
     #[must_use]
-    pub fn from_model(execution: &Execution, workers: &[Worker]) -> Self {
+    pub fn from_model(
+        execution: &Execution,
+        earlier_attempts: Vec<EarlierAttempt>,
+        workers: &[Worker],
+    ) -> Self {
         let outcome = execution.outcome.clone().unwrap_or_default();
         Self {
             summary: ExecutionSummary::from_model(execution, workers),
@@ -183,6 +238,7 @@ impl ExecutionView {
             peak_memory_bytes: outcome.peak_memory_bytes,
             cpu_seconds: outcome.cpu_seconds,
             artifacts: outcome.artifacts.into_iter().map(Into::into).collect(),
+            earlier_attempts: earlier_attempts.into_iter().map(Into::into).collect(),
         }
     }
 }

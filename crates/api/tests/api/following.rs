@@ -1,7 +1,7 @@
 //! Following an execution over server-sent events.
 
 use attune_api::views::{ExecutionView, FollowEvent};
-use attune_common::model::{ExecutionId, ExecutionStatus};
+use attune_common::model::{ExecutionId, ExecutionStatus, Outcome};
 use futures_util::{Stream, StreamExt};
 use reqwest::Method;
 use serde_json::json;
@@ -94,7 +94,7 @@ async fn what_has_ended_is_told_from_anywhere() {
     let worker = server.register("box", "shell", "5.2.15").await;
     let (fence, _) = server.claim(worker, id).await;
     server.log(fence, 0, b"one\n").await;
-    server.store.release(fence).await.unwrap();
+    server.store.release(fence, Outcome::default(), vec![]).await.unwrap();
     let (fence, execution) = server.claim(worker, id).await;
     assert_eq!(execution.attempt, 2);
     server.log(fence, 0, b"three\n").await;
@@ -168,7 +168,7 @@ async fn a_lost_attempt_is_followed_by_the_next() {
     for expected in ["attempt 1", "status running of attempt 1", r#"log 0 "one\n""#] {
         assert_eq!(brief(&events.next().await.unwrap().0), expected);
     }
-    server.store.release(fence).await.unwrap();
+    server.store.release(fence, Outcome::default(), vec![]).await.unwrap();
     assert_eq!(brief(&events.next().await.unwrap().0), "status queued of attempt 1");
     let (fence, _) = server.claim(worker, id).await;
     assert_eq!(brief(&events.next().await.unwrap().0), "attempt 2");

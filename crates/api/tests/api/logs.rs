@@ -1,7 +1,7 @@
 //! Logs by the page.
 
 use attune_api::views::LogPage;
-use attune_common::model::ExecutionId;
+use attune_common::model::{ExecutionId, Outcome};
 
 use crate::server::Server;
 
@@ -71,7 +71,7 @@ async fn an_attempt_that_was_given_back_is_complete() {
     let worker = server.register("box", "shell", "5.2.15").await;
     let (fence, _) = server.claim(worker, id).await;
     server.log(fence, 0, b"one\n").await;
-    server.store.release(fence).await.unwrap();
+    server.store.release(fence, Outcome::default(), vec![]).await.unwrap();
     assert!(page(&server, id, "").await.complete);
     let (_, execution) = server.claim(worker, id).await;
     assert_eq!(execution.attempt, 2);

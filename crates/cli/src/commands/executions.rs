@@ -1,6 +1,6 @@
 //! `attune executions list|show|cancel`.
 
-use attune_api::views::{ExecutionSummary, ExecutionView};
+use attune_api::views::{EarlierAttemptView, ExecutionSummary, ExecutionView};
 use attune_common::model::ExecutionStatus;
 use indicatif::BinaryBytes;
 use jiff::Timestamp;
@@ -106,10 +106,6 @@ fn detail(execution: &ExecutionView, now: Timestamp, paint: Paint) -> String {
     }
     let left_behind =
         if execution.leaked { "processes that it had started outlived it, and were ended" } else { "" };
-    let used = [
-        execution.cpu_seconds.map(|seconds| format!("{} of processor time", duration(seconds))),
-        execution.peak_memory_bytes.map(|bytes| format!("{} of memory at most", BinaryBytes(bytes))),
-    ];
     let dropped = match execution.log_bytes_dropped {
         0 => String::new(),
         bytes => format!("{bytes} bytes are missing: the log's limit was reached"),
@@ -132,12 +128,12 @@ fn detail(execution: &ExecutionView, now: Timestamp, paint: Paint) -> String {
             ("requires", summary.requirement.to_string().into()),
             ("worker", summary.worker.as_deref().unwrap_or_default().into()),
             ("interpreter", execution.interpreter.as_deref().unwrap_or_default().into()),
-            ("attempt", format!("{} of {}", summary.attempt, summary.max_attempts).into()),
+            ("attempt", attempt(summary.attempt, summary.max_attempts).into()),
             ("submitted", when(Some(summary.created_at)).unwrap_or_default().into()),
             ("started", when(summary.started_at).unwrap_or_default().into()),
             ("finished", when(summary.finished_at).unwrap_or_default().into()),
             ("time", summary.duration_seconds.map(duration).unwrap_or_default().into()),
-            ("used", used.into_iter().flatten().collect::<Vec<_>>().join(", ").into()),
+            ("used", used(execution.cpu_seconds, execution.peak_memory_bytes).into()),
             (
                 "pack",
                 format!("{} {} ({})", execution.pack, execution.pack_version, execution.pack_digest).into(),
@@ -156,6 +152,12 @@ fn detail(execution: &ExecutionView, now: Timestamp, paint: Paint) -> String {
             }
         }
     }
+    if !execution.earlier_attempts.is_empty() {
+        let list = earlier_attempts(&execution.earlier_attempts, now, paint);
+        for part in ["\n", &paint.paint(Tone::Dim, "earlier attempts"), "\n", &list] {
+            text.push_str(part);
+        }
+    }
     if !execution.artifacts.is_empty() {
         let list = artifacts::table(&execution.artifacts, paint);
         for part in ["\n", &paint.paint(Tone::Dim, "artifacts"), "\n", &list] {
@@ -163,6 +165,39 @@ fn detail(execution: &ExecutionView, now: Timestamp, paint: Paint) -> String {
         }
     }
     text
+}
+
+fn attempt(number: u32, max_attempts: u32) -> String {
+    // those that a worker gave back do not count
+    if number > max_attempts {
+        format!("{number} (at most {max_attempts}, beside those that were given back)")
+    } else {
+        format!("{number} of {max_attempts}")
+    }
+}
+
+fn used(cpu_seconds: Option<f64>, peak_memory_bytes: Option<u64>) -> String {
+    let used = [
+        cpu_seconds.map(|seconds| format!("{} of processor time", duration(seconds))),
+        peak_memory_bytes.map(|bytes| format!("{} of memory at most", BinaryBytes(bytes))),
+    ];
+    used.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn earlier_attempts(attempts: &[EarlierAttemptView], now: Timestamp, paint: Paint) -> String {
+    let mut table = Table::new(["ATTEMPT", "WORKER", "STARTED", "TIME", "USED", "WHY IT WAS NOT THE LAST"]);
+    for earlier in attempts {
+        let time = earlier.ended_at.duration_since(earlier.started_at).as_secs_f64();
+        table.row([
+            earlier.attempt.to_string().into(),
+            earlier.worker.as_deref().unwrap_or_default().into(),
+            ago(now, earlier.started_at).into(),
+            duration(time).into(),
+            used(earlier.cpu_seconds, earlier.peak_memory_bytes).into(),
+            earlier.error.as_deref().unwrap_or_default().into(),
+        ]);
+    }
+    table.render(paint)
 }
 
 #[cfg(test)]
@@ -181,6 +216,7 @@ mod tests {
                 "exit_code": 0, "result": {"rows": 12}, "interpreter": "/usr/bin/python3 (3.11.2)",
                 "log_bytes_dropped": 0, "cpu_seconds": 0.041, "peak_memory_bytes": 12_582_912,
                 "artifacts": [{"path": "summary.csv", "size": 4096, "sha256": "0a1b2c3d", "media_type": "text/csv"}],
+                "earlier_attempts": [],
             });
             execution.as_object_mut().unwrap().append(&mut changes.as_object().unwrap().clone());
             serde_json::from_value(execution).unwrap()
@@ -201,6 +237,13 @@ mod tests {
             execution(serde_json::json!({
                 "id": "0190163d-8694-739b-aea5-966c26f8ad94", "status": "running", "cancel_requested": true,
                 "duration_seconds": 75.5, "finished_at": null, "exit_code": null, "result": null, "artifacts": [],
+                "attempt": 3, "earlier_attempts": [
+                    {"attempt": 2, "worker": "laptop", "started_at": "2025-06-01T11:57:00Z", "ended_at": "2025-06-01T11:57:30Z",
+                     "error": "worker laptop was not heard of since 2025-06-01T11:57:00Z while it ran attempt 2"},
+                    {"attempt": 1, "worker": "desktop", "started_at": "2025-06-01T11:55:00Z", "ended_at": "2025-06-01T11:55:02Z",
+                     "error": "given back: its worker stopped", "signal": 15, "cpu_seconds": 1.2,
+                     "peak_memory_bytes": 12_582_912},
+                ],
             })),
         ]
     }

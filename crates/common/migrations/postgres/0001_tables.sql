@@ -105,6 +105,17 @@ CREATE INDEX executions_held ON attune.executions (worker) WHERE status = 'runni
 CREATE INDEX executions_of_action ON attune.executions (action_ref, status, id);
 CREATE INDEX executions_by_status ON attune.executions (status, id);
 
+-- Attempts after which the execution went back to the queue. The last attempt is in the execution's own row.
+CREATE TABLE attune.earlier_attempts (
+    execution   uuid NOT NULL REFERENCES attune.executions (id) ON DELETE CASCADE,
+    attempt     bigint NOT NULL,
+    worker_name text,
+    started_at  timestamptz NOT NULL,
+    ended_at    timestamptz NOT NULL,
+    outcome     jsonb NOT NULL,
+    PRIMARY KEY (execution, attempt)
+);
+
 CREATE TABLE attune.log_chunks (
     execution  uuid NOT NULL REFERENCES attune.executions (id) ON DELETE CASCADE,
     attempt    bigint NOT NULL,

@@ -203,21 +203,38 @@ BEGIN
 END
 $$;
 
--- Gives a running execution back, as if the attempt had not counted; one whose end was asked for ends. False when the fence is
--- stale.
-CREATE FUNCTION attune_agent.release(fenced_execution uuid, fenced_attempt bigint, fenced_worker uuid) RETURNS boolean
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- Gives a running execution back, as if the attempt had not counted, and keeps how that ended with the last of its log; one
+-- whose end was asked for ends. False when the fence is stale.
+CREATE FUNCTION attune_agent.release(
+    fenced_execution uuid, fenced_attempt bigint, fenced_worker uuid, attempt_outcome jsonb,
+    positions bigint[], streams text[], pieces bytea[]
+) RETURNS boolean
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH released AS (
-        UPDATE attune.executions e
-        SET attempts_left = e.attempts_left + 1, lease_expires_at = NULL,
-            status = CASE WHEN e.cancel_requested THEN 'cancelled' ELSE 'queued' END,
-            finished_at = CASE WHEN e.cancel_requested THEN statement_timestamp() END,
-            outcome = CASE WHEN e.cancel_requested THEN '{"error":"cancelled before it was started again"}'::jsonb ELSE e.outcome END
-        WHERE e.id = fenced_execution AND e.attempt = fenced_attempt AND e.worker = fenced_worker AND e.status = 'running'
-        RETURNING e.id
-    )
-    SELECT EXISTS (SELECT FROM released)
+DECLARE
+    released attune.executions;
+BEGIN
+    UPDATE attune.executions e
+    SET attempts_left = e.attempts_left + 1, lease_expires_at = NULL,
+        status = CASE WHEN e.cancel_requested THEN 'cancelled' ELSE 'queued' END,
+        finished_at = CASE WHEN e.cancel_requested THEN statement_timestamp() END,
+        outcome = CASE WHEN e.cancel_requested
+            THEN attempt_outcome || '{"error":"cancelled before it was started again"}' ELSE e.outcome END
+    WHERE e.id = fenced_execution AND e.attempt = fenced_attempt AND e.worker = fenced_worker AND e.status = 'running'
+    RETURNING e.* INTO released;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    IF released.status = 'queued' THEN
+        INSERT INTO attune.earlier_attempts (execution, attempt, worker_name, started_at, ended_at, outcome)
+        VALUES (released.id, released.attempt, released.worker_name, released.started_at, statement_timestamp(), attempt_outcome);
+    END IF;
+    INSERT INTO attune.log_chunks (execution, attempt, position, stream, written_at, data)
+    SELECT released.id, released.attempt, p.position, p.stream, statement_timestamp(), p.data
+    FROM unnest(positions, streams, pieces) AS p (position, stream, data)
+    ON CONFLICT DO NOTHING;
+    RETURN true;
+END
 $$;
 
 -- A time as people read it.
@@ -236,17 +253,23 @@ AS $$
         SELECT e.id, e.worker FROM attune.executions e
         WHERE e.status = 'running' AND e.lease_expires_at < statement_timestamp()
         LIMIT 1000 FOR UPDATE SKIP LOCKED
+    ), taken AS (
+        UPDATE attune.executions e
+        SET lease_expires_at = NULL,
+            status = CASE WHEN e.cancel_requested THEN 'cancelled' WHEN e.attempts_left > 0 THEN 'queued' ELSE 'lost' END,
+            finished_at = CASE WHEN e.cancel_requested OR e.attempts_left = 0 THEN statement_timestamp() END,
+            outcome = jsonb_build_object('error', format('worker %s was not heard of since %s while it ran attempt %s',
+                coalesce(e.worker_name, e.worker::text),
+                -- one that is forgotten is known by the end of its lease only
+                coalesce(attune.shown(w.heartbeat_at), 'before ' || attune.shown(e.lease_expires_at)), e.attempt))
+        FROM expired LEFT JOIN attune.workers w ON w.id = expired.worker WHERE e.id = expired.id
+        RETURNING e.*
+    ), kept AS (
+        INSERT INTO attune.earlier_attempts (execution, attempt, worker_name, started_at, ended_at, outcome)
+        SELECT t.id, t.attempt, t.worker_name, t.started_at, statement_timestamp(), t.outcome
+        FROM taken t WHERE t.status = 'queued'
     )
-    UPDATE attune.executions e
-    SET lease_expires_at = NULL,
-        status = CASE WHEN e.cancel_requested THEN 'cancelled' WHEN e.attempts_left > 0 THEN 'queued' ELSE 'lost' END,
-        finished_at = CASE WHEN e.cancel_requested OR e.attempts_left = 0 THEN statement_timestamp() END,
-        outcome = jsonb_build_object('error', format('worker %s was not heard of since %s while it ran attempt %s',
-            coalesce(e.worker_name, e.worker::text),
-            -- one that is forgotten is known by the end of its lease only
-            coalesce(attune.shown(w.heartbeat_at), 'before ' || attune.shown(e.lease_expires_at)), e.attempt))
-    FROM expired LEFT JOIN attune.workers w ON w.id = expired.worker WHERE e.id = expired.id
-    RETURNING e.id, e.requirement, e.status
+    SELECT t.id, t.requirement, t.status FROM taken t
 $$;
 
 -- functions are everybody's by default

@@ -88,6 +88,17 @@ CREATE INDEX executions_leased ON executions (lease_expires_at) WHERE status = '
 CREATE INDEX executions_held ON executions (worker) WHERE status = 'running';
 CREATE INDEX executions_of_action ON executions (action_ref, id);
 
+-- Attempts after which the execution went back to the queue. The last attempt is in the execution's own row.
+CREATE TABLE earlier_attempts (
+    execution   TEXT NOT NULL REFERENCES executions (id) ON DELETE CASCADE,
+    attempt     INTEGER NOT NULL,
+    worker_name TEXT,
+    started_at  INTEGER NOT NULL,
+    ended_at    INTEGER NOT NULL,
+    outcome     TEXT NOT NULL,
+    PRIMARY KEY (execution, attempt)
+) STRICT;
+
 CREATE TABLE log_chunks (
     execution  TEXT NOT NULL REFERENCES executions (id) ON DELETE CASCADE,
     attempt    INTEGER NOT NULL,

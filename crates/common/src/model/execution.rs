@@ -175,6 +175,21 @@ pub struct Execution {
     pub outcome: Option<Outcome>,
 }
 
+/// An attempt after which the execution went back to the queue. The last one is told by the execution itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EarlierAttempt {
+    /// Its number.
+    pub attempt: u32,
+    /// Name of its worker.
+    pub worker_name: Option<String>,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it was given back, or its worker was found to be lost.
+    pub ended_at: Timestamp,
+    /// How it ended; of a lost worker only the error is known.
+    pub outcome: Outcome,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,8 +6,11 @@ use uuid::Uuid;
 
 use super::{LONG_PATIENCE, PATIENCE, PostgresStore, json, rows, rows::execution_columns};
 use crate::{
-    model::{Action, Execution, ExecutionId, ExecutionStatus},
-    store::{ExecutionFilter, ExecutionStore, NewExecution, RequirementLoad, Result, StoreError, Submission},
+    model::{Action, EarlierAttempt, Execution, ExecutionId, ExecutionStatus},
+    store::{
+        ExecutionFilter, ExecutionStore, MAX_EARLIER_ATTEMPTS, NewExecution, RequirementLoad, Result,
+        StoreError, Submission,
+    },
 };
 
 #[async_trait]
@@ -56,6 +59,15 @@ impl ExecutionStore for PostgresStore {
             sqlx::query(concat!("SELECT ", execution_columns!(), " FROM attune.executions WHERE id = $1"))
                 .bind(Uuid::from(id));
         self.fetch_optional(PATIENCE, query).await?.as_ref().map(rows::execution).transpose()
+    }
+
+    async fn earlier_attempts(&self, id: ExecutionId) -> Result<Vec<EarlierAttempt>> {
+        let query = sqlx::query(
+            "SELECT * FROM attune.earlier_attempts WHERE execution = $1 ORDER BY attempt DESC LIMIT $2",
+        )
+        .bind(Uuid::from(id))
+        .bind(i64::from(MAX_EARLIER_ATTEMPTS));
+        self.fetch(PATIENCE, query).await?.iter().map(rows::earlier_attempt).collect()
     }
 
     async fn executions(&self, filter: &ExecutionFilter) -> Result<Vec<Execution>> {

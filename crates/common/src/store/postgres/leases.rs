@@ -118,12 +118,17 @@ impl LeaseStore for PostgresStore {
         unless_fenced(&self.fetch_one(LONG_PATIENCE, query).await?)
     }
 
-    async fn release(&self, fence: Fence) -> Result<()> {
-        let query = sqlx::query("SELECT attune_agent.release($1, $2, $3)")
+    async fn release(&self, fence: Fence, outcome: Outcome, log: Vec<NewLogChunk>) -> Result<()> {
+        let pieces = Pieces::from(log);
+        let query = sqlx::query("SELECT attune_agent.release($1, $2, $3, $4, $5, $6, $7)")
             .bind(Uuid::from(fence.execution))
             .bind(i64::from(fence.attempt))
-            .bind(Uuid::from(fence.worker));
-        unless_fenced(&self.fetch_one(PATIENCE, query).await?)
+            .bind(Uuid::from(fence.worker))
+            .bind(json::to_stored(&outcome)?)
+            .bind(pieces.positions)
+            .bind(pieces.streams)
+            .bind(pieces.data);
+        unless_fenced(&self.fetch_one(LONG_PATIENCE, query).await?)
     }
 
     async fn reap(&self) -> Result<Vec<Reaped>> {

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::json;
 use crate::{
-    model::{Execution, ExecutionStatus},
+    model::{EarlierAttempt, Execution, ExecutionStatus},
     store::{Result, StoreError},
 };
 
@@ -47,6 +47,17 @@ pub(super) fn execution(row: &PgRow) -> Result<Execution> {
             .try_get::<Option<Value>, _>("outcome")?
             .map(|stored| json::from_stored("outcome", stored))
             .transpose()?,
+    })
+}
+
+/// Reads an attempt from its row.
+pub(super) fn earlier_attempt(row: &PgRow) -> Result<EarlierAttempt> {
+    Ok(EarlierAttempt {
+        attempt: number(row, "attempt")?,
+        worker_name: row.try_get("worker_name")?,
+        started_at: time(row, "started_at")?,
+        ended_at: time(row, "ended_at")?,
+        outcome: json(row, "outcome")?,
     })
 }
 

@@ -5,8 +5,11 @@ use sqlx::{Row, Sqlite, Transaction};
 
 use super::{SqliteStore, now, rows, rows::execution_columns};
 use crate::{
-    model::{Action, Execution, ExecutionId},
-    store::{ExecutionFilter, ExecutionStore, NewExecution, RequirementLoad, Result, StoreError, Submission},
+    model::{Action, EarlierAttempt, Execution, ExecutionId},
+    store::{
+        ExecutionFilter, ExecutionStore, MAX_EARLIER_ATTEMPTS, NewExecution, RequirementLoad, Result,
+        StoreError, Submission,
+    },
 };
 
 #[async_trait]
@@ -53,6 +56,14 @@ impl ExecutionStore for SqliteStore {
         let query = sqlx::query(concat!("SELECT ", execution_columns!(), " FROM executions WHERE id = ?"));
         let row = query.bind(id.to_string()).fetch_optional(&self.reader).await?;
         row.as_ref().map(rows::execution).transpose()
+    }
+
+    async fn earlier_attempts(&self, id: ExecutionId) -> Result<Vec<EarlierAttempt>> {
+        let query =
+            sqlx::query("SELECT * FROM earlier_attempts WHERE execution = ? ORDER BY attempt DESC LIMIT ?")
+                .bind(id.to_string())
+                .bind(MAX_EARLIER_ATTEMPTS);
+        query.fetch_all(&self.reader).await?.iter().map(rows::earlier_attempt).collect()
     }
 
     async fn executions(&self, filter: &ExecutionFilter) -> Result<Vec<Execution>> {

@@ -38,6 +38,20 @@ macro_rules! fence {
     };
 }
 
+/// Keeps the last attempt of executions that have just gone back to the queue, ended as `outcome` says.
+macro_rules! keep {
+    ($outcome:literal) => {
+        concat!(
+            "INSERT INTO earlier_attempts (execution, attempt, worker_name, started_at, ended_at, outcome)
+             SELECT id, attempt, worker_name, started_at, ",
+            now!(),
+            ", ",
+            $outcome,
+            " FROM executions"
+        )
+    };
+}
+
 /// A time as people read it.
 macro_rules! shown {
     ($column:literal) => {
@@ -179,23 +193,40 @@ impl LeaseStore for SqliteStore {
         Ok(transaction.commit().await?)
     }
 
-    async fn release(&self, fence: Fence) -> Result<()> {
+    async fn release(&self, fence: Fence, outcome: Outcome, log: Vec<NewLogChunk>) -> Result<()> {
+        let mut transaction = self.begin().await?;
+        logs::insert(&mut transaction, fence, &log).await?;
+        let outcome = rows::to_json(&outcome)?;
         let released = sqlx::query(concat!(
             "UPDATE executions SET attempts_left = attempts_left + 1, lease_expires_at = NULL,
                  status = CASE WHEN cancel_requested THEN 'cancelled' ELSE 'queued' END,
-                 finished_at = CASE WHEN cancel_requested THEN ", now!(), " END,
-                 outcome = CASE WHEN cancel_requested THEN '{\"error\":\"cancelled before it was started again\"}' ELSE outcome END ",
-            fence!()
+                 finished_at = CASE WHEN cancel_requested THEN ",
+            now!(),
+            " END,
+                 outcome = CASE WHEN cancel_requested
+                     THEN json_set(?4, '$.error', 'cancelled before it was started again') ELSE outcome END ",
+            fence!(),
+            " RETURNING status"
         ))
         .bind(fence.execution.to_string())
         .bind(fence.attempt)
         .bind(fence.worker.to_string())
-        .execute(&self.writer)
-        .await?;
-        if released.rows_affected() == 0 { Err(StoreError::Fenced) } else { Ok(()) }
+        .bind(&outcome)
+        .fetch_optional(&mut *transaction)
+        .await?
+        .ok_or(StoreError::Fenced)?;
+        if rows::status(&released)? == ExecutionStatus::Queued {
+            sqlx::query(concat!(keep!("?2"), " WHERE id = ?1"))
+                .bind(fence.execution.to_string())
+                .bind(outcome)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        Ok(transaction.commit().await?)
     }
 
     async fn reap(&self) -> Result<Vec<Reaped>> {
+        let mut transaction = self.begin().await?;
         let rows = sqlx::query(concat!(
             "UPDATE executions SET lease_expires_at = NULL,
                  status = CASE WHEN cancel_requested THEN 'cancelled' WHEN attempts_left > 0 THEN 'queued' ELSE 'lost' END,
@@ -207,16 +238,23 @@ impl LeaseStore for SqliteStore {
                          'before ' || ", shown!("lease_expires_at"), "), attempt))
              WHERE status = 'running' AND lease_expires_at < ", now!(), " RETURNING id, requirement, status"
         ))
-        .fetch_all(&self.writer)
+        .fetch_all(&mut *transaction)
         .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(Reaped {
-                    execution: rows::text(row, "id")?,
-                    requirement: rows::text(row, "requirement")?,
-                    status: rows::status(row)?,
-                })
+        let reaped = |row: &SqliteRow| {
+            Ok(Reaped {
+                execution: rows::text(row, "id")?,
+                requirement: rows::text(row, "requirement")?,
+                status: rows::status(row)?,
             })
-            .collect()
+        };
+        let reaped: Vec<Reaped> = rows.iter().map(reaped).collect::<Result<_>>()?;
+        for queued in reaped.iter().filter(|one| one.status == ExecutionStatus::Queued) {
+            sqlx::query(concat!(keep!("outcome"), " WHERE id = ?1"))
+                .bind(queued.execution.to_string())
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
+        Ok(reaped)
     }
 }

@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row, sqlite::SqliteRow};
 
 use crate::{
-    model::{Execution, ExecutionStatus},
+    model::{EarlierAttempt, Execution, ExecutionStatus},
     store::{Result, StoreError},
 };
 
@@ -41,6 +41,17 @@ pub(super) fn execution(row: &SqliteRow) -> Result<Execution> {
         started_at: optional(row, "started_at", |millis| timestamp("started_at", millis))?,
         finished_at: optional(row, "finished_at", |millis| timestamp("finished_at", millis))?,
         outcome: optional(row, "outcome", |text: String| from_json("outcome", &text))?,
+    })
+}
+
+/// Reads an attempt from its row.
+pub(super) fn earlier_attempt(row: &SqliteRow) -> Result<EarlierAttempt> {
+    Ok(EarlierAttempt {
+        attempt: row.try_get("attempt")?,
+        worker_name: row.try_get("worker_name")?,
+        started_at: time(row, "started_at")?,
+        ended_at: time(row, "ended_at")?,
+        outcome: json(row, "outcome")?,
     })
 }
 
