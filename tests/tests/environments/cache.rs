@@ -1,6 +1,6 @@
 //! The folder of environments: shared, read-only, and tidied up.
 
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt, time::Duration};
 
 use attune_common::model::ExecutionStatus;
 use attune_tests::{
@@ -8,6 +8,7 @@ use attune_tests::{
     service::{Machine, runtimes},
 };
 use serde_json::json;
+use walkdir::WalkDir;
 
 use crate::{RECIPE, ended, shell_pack};
 
@@ -94,4 +95,36 @@ async fn what_was_not_used_for_long_goes_when_a_worker_starts_but_never_what_run
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     tidy.drain().await;
+}
+
+#[tokio::test]
+async fn what_was_not_used_for_longest_goes_when_all_takes_too_much() {
+    let machine = Machine::new().await;
+    let worker = machine.start(machine.settings()).await;
+    let mut made: Vec<String> = Vec::new();
+    // the first one is used again: it is the oldest, but not the one that was not used for longest
+    for lock in ["tool 1\n", "tool 2\n", "tool 3\n", "tool 1\n"] {
+        machine.push_folder(shell_pack(RECIPE).file("shell.lock", lock).path()).await;
+        machine.result("show").await;
+        made.extend(
+            machine.kept("environments").into_iter().filter(|name| !made.contains(name)).collect::<Vec<_>>(),
+        );
+    }
+    worker.drain().await;
+    let [first, _, third] = &made[..] else { panic!("one environment for each lock file: {made:?}") };
+    let folder = machine.folder().join("cache/environments");
+    // what du(1) says; a name is a link to the folder
+    let entries = WalkDir::new(fs::canonicalize(folder.join(first)).unwrap());
+    let size: u64 = entries.into_iter().map(|entry| entry.unwrap().metadata().unwrap().blocks() * 512).sum();
+    let mut settings = machine.settings();
+    // room for two and a half
+    settings.execution.environment_max_bytes = size * 5 / 2;
+    let tidy = machine.start(settings).await;
+    while machine.kept("environments").len() == 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tidy.drain().await;
+    let mut expected = [first.clone(), third.clone()];
+    expected.sort();
+    assert_eq!(machine.kept("environments"), expected);
 }

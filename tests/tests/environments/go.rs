@@ -4,6 +4,7 @@ use std::path::Path;
 
 use attune_tests::{
     agent::Agent,
+    files,
     pack::Pack,
     processes::run,
     service::{Machine, runtimes},
@@ -55,7 +56,7 @@ async fn go_downloads_modules_once_into_an_environment() {
     go_proxy(proxy.path());
     let url = format!("file://{}", proxy.path().display());
     let script = "package main\n\nimport (\n\t\"example.com/greet\"\n\t\"fmt\"\n\t\"os\"\n)\n\n\
-                  func main() { fmt.Printf(\"[%q, %q]\", greet.Word(), os.Getenv(\"GOMODCACHE\")) }\n";
+                  func main() { fmt.Printf(\"[%q, %q, %q]\", greet.Word(), os.Getenv(\"GOMODCACHE\"), os.Getenv(\"GOCACHE\")) }\n";
     let cache = tempfile::tempdir().unwrap();
     let tidy = format!(
         "GOPROXY={url} GOSUMDB=off GOMODCACHE={0} GOCACHE={0}/build GOFLAGS=-modcacherw go mod tidy",
@@ -82,4 +83,9 @@ async fn go_downloads_modules_once_into_an_environment() {
     let second = machine.result("greet").await;
     assert_eq!((&first, &first[0]), (&second, &json!("hello")), "{}", agent.log());
     assert!(first[1].as_str().unwrap().contains("/environments/"), "{first}");
+    // what was compiled is there for the next one
+    let compiled = Path::new(first[2].as_str().unwrap());
+    let kept = files::below(compiled);
+    let is_module = |content: &Vec<u8>| content.windows(17).any(|word| word == b"example.com/greet");
+    assert!(kept.values().any(is_module), "{:?}", kept.keys());
 }
