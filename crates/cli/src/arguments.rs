@@ -2,6 +2,8 @@
 
 #![expect(clippy::doc_markdown, reason = "clap prints these texts as they are, backticks included")]
 
+mod help;
+
 use std::{ffi::OsString, path::PathBuf};
 
 use attune_common::model::{ExecutionId, ExecutionStatus};
@@ -9,7 +11,8 @@ use clap::{
     Args, Parser, Subcommand, builder::PossibleValuesParser, builder::TypedValueParser, error::ErrorKind,
 };
 
-use crate::{exit, output::Format, parameters::ParameterArguments};
+use self::help::{examples, first_examples, long_help};
+use crate::{output::Format, parameters::ParameterArguments};
 
 /// Run actions in the languages that your machines have.
 ///
@@ -387,108 +390,5 @@ fn status_parser() -> impl TypedValueParser<Value = ExecutionStatus> {
         .try_map(|name| ExecutionStatus::from_name(&name).ok_or("no such status"))
 }
 
-/// Examples below the help of a command: what to type, and what it does.
-fn examples(lines: &[(&str, &str)]) -> String {
-    let width = lines.iter().map(|(line, _)| line.len()).max().unwrap_or_default();
-    // beside each other only where that leaves room for both
-    let lines = lines.iter().map(|(line, meaning)| match width {
-        ..52 => format!("  {line:width$}  # {meaning}"),
-        _ => format!("  # {meaning}\n  {line}"),
-    });
-    format!("Examples:\n{}", lines.collect::<Vec<_>>().join("\n"))
-}
-
-fn first_examples() -> String {
-    examples(&[
-        ("attune dev --run examples.tour", "see it work, once, with what this machine has"),
-        ("attune dev", "API and worker on this machine, until Ctrl-C"),
-        ("attune run examples.summarise_csv", "run an action and watch it"),
-        ("attune executions list --status failed", "what went wrong lately"),
-    ])
-}
-
-fn long_help() -> String {
-    format!("{}\n\n{ENVIRONMENT}\n\n{}", first_examples(), exit::HELP)
-}
-
-const ENVIRONMENT: &str = "\
-Where the API is:
-  1. --api-url or ATTUNE_API_URL, with the token in the file named by ATTUNE_API_TOKEN_FILE, or in
-     ATTUNE_API_TOKEN
-  2. otherwise an 'attune dev' whose state folder is --state-dir, or .attune here or in a parent folder
-
-Environment:
-  NO_COLOR  when set, nothing is coloured
-  RUST_LOG  what to log to standard error, such as debug";
-
 #[cfg(test)]
-mod tests {
-    use clap::CommandFactory;
-
-    use super::*;
-
-    fn words(line: &str) -> Vec<OsString> {
-        line.split_whitespace().map(OsString::from).collect()
-    }
-
-    #[test]
-    fn the_command_line_is_consistent() {
-        Arguments::command().debug_assert();
-    }
-
-    #[test]
-    fn help_of_every_command() {
-        fn walk(command: &mut clap::Command, path: &str, texts: &mut String) {
-            let heading = format!("$ {path} --help");
-            let help = command.render_long_help().to_string();
-            texts.extend([heading.as_str(), "\n", &help, "\n"]);
-            for subcommand in command.get_subcommands_mut().filter(|command| command.get_name() != "help") {
-                let path = format!("{path} {}", subcommand.get_name());
-                walk(subcommand, &path, texts);
-            }
-        }
-        let mut command = Arguments::command().term_width(100);
-        command.build();
-        let mut texts = String::new();
-        walk(&mut command, "attune", &mut texts);
-        insta::assert_snapshot!(texts);
-    }
-
-    #[test]
-    fn what_is_wrong_is_told_in_one_line() {
-        let mut texts = String::new();
-        for line in [
-            "attune runn",
-            "attune run",
-            "attune run a.b --folow",
-            "attune run a.b --follow --detach",
-            "attune run a.b --param nothing",
-            "attune executions list --status running,done",
-            "attune executions list --limit 0",
-            "attune executions show 12",
-            "attune artifacts download",
-            "attune workers -o yaml",
-            "attune workers cordon",
-            "attune dev --slots many",
-        ] {
-            let Err(Unparsed::Fault(text)) = parse(words(line)) else { panic!("{line} must be a fault") };
-            assert!(!text.contains('\n'));
-            texts.extend([line, "\n    ", &text, "\n"]);
-        }
-        insta::assert_snapshot!(texts);
-    }
-
-    #[test]
-    fn statuses_may_be_given_in_two_ways() {
-        for line in [
-            "attune executions list --status queued,running",
-            "attune executions list --status queued --status running",
-        ] {
-            let arguments = parse(words(line)).unwrap();
-            let Command::Executions(ExecutionsCommand::List { statuses, .. }) = arguments.command else {
-                panic!()
-            };
-            assert_eq!(statuses, [ExecutionStatus::Queued, ExecutionStatus::Running]);
-        }
-    }
-}
+mod tests;

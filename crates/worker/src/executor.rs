@@ -1,13 +1,17 @@
 //! One execution, from its claim to its outcome.
+//!
+//! `recording` tells the store what came of it.
 
-use std::{sync::Arc, time::Duration};
+mod recording;
+
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use attune_common::{
     artifact_store::ArtifactStore,
-    doorbell::{self, Doorbell, Ring},
-    model::{Execution, ExecutionStatus, Outcome, StopSignal, WorkerId, runtime},
-    store::{Fence, NewLogChunk, Store, StoreError},
+    doorbell::Doorbell,
+    model::{Execution, Outcome, StopSignal, WorkerId, runtime},
+    store::{Fence, Store},
 };
 use rustix::process::Signal;
 use tokio::{
@@ -20,7 +24,7 @@ use crate::{
     artifacts::ArtifactCollector,
     cache::Lease,
     environment::{Bounds, Environments, NotPrepared, Prepared, Wanted, ahead, tidy},
-    health::{Metrics, metrics::Operation},
+    health::Metrics,
     interpreter,
     log_writer::LogWriter,
     output::ResultBuffer,
@@ -37,10 +41,6 @@ use crate::{
 
 /// Pieces of output that wait between the pipes and the log.
 const OUTPUT_BACKLOG: usize = 16;
-
-/// First and longest pause before something is told to a store once more that did not answer.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs executions of one worker.
 #[derive(Clone)]
@@ -278,100 +278,6 @@ impl Executor {
             workspace: Some(workspace.root().to_owned()),
         })
     }
-
-    /// Records the outcome; tries again until the store has answered, or the lease is gone.
-    async fn finish(
-        &self,
-        fence: Fence,
-        status: ExecutionStatus,
-        outcome: Outcome,
-        log: Vec<NewLogChunk>,
-        end: &watch::Sender<Option<EndReason>>,
-    ) {
-        let left = outcome.artifacts.clone();
-        if !self.record(fence, status, outcome, log, end).await {
-            self.artifacts.remove(fence.execution, fence.attempt, &left).await;
-        }
-    }
-
-    /// Whether the outcome is recorded.
-    async fn record(
-        &self,
-        fence: Fence,
-        status: ExecutionStatus,
-        outcome: Outcome,
-        log: Vec<NewLogChunk>,
-        end: &watch::Sender<Option<EndReason>>,
-    ) -> bool {
-        let finish = || self.store.finish(fence, status, outcome.clone(), log.clone());
-        let lost = format!("outcome dropped ({status})");
-        if !self.insist(fence, end, Operation::Finish, finish, "cannot record the outcome", &lost).await {
-            return false;
-        }
-        self.metrics.finished(status);
-        self.metrics.log_stored(bytes(&log));
-        self.metrics.log_dropped(outcome.log_bytes_dropped);
-        tracing::info!(execution = %fence.execution, %status, error = outcome.error, "finished");
-        true
-    }
-
-    /// Gives an execution back: an attempt that only ran out of its lease would count.
-    async fn give_back(
-        &self,
-        fence: Fence,
-        execution: &Execution,
-        outcome: Outcome,
-        log: Vec<NewLogChunk>,
-        end: &watch::Sender<Option<EndReason>>,
-    ) {
-        // what it has printed so far is no answer
-        let outcome = Outcome { result: None, ..outcome };
-        let release = || self.store.release(fence, outcome.clone(), log.clone());
-        if !self.insist(fence, end, Operation::Release, release, "cannot give back", "not given back").await {
-            return;
-        }
-        self.metrics.given_back();
-        self.metrics.log_stored(bytes(&log));
-        tracing::info!(execution = %fence.execution, "given back to the queue");
-        let ring = Ring::Queued { execution: execution.id, requirement: execution.requirement.clone() };
-        doorbell::ring(&*self.doorbell, &ring).await;
-    }
-
-    /// Tells the store something about a lease; tries again until it has answered, or the lease is gone. Returns whether it is told.
-    /// `cannot` and `lost` say in the log what fails, and what came of it.
-    async fn insist<Answer: Future<Output = attune_common::store::Result<()>>>(
-        &self,
-        fence: Fence,
-        end: &watch::Sender<Option<EndReason>>,
-        operation: Operation,
-        tell: impl Fn() -> Answer,
-        cannot: &str,
-        lost: &str,
-    ) -> bool {
-        let mut pause = FIRST_PAUSE;
-        let why = loop {
-            match tell().await {
-                Ok(()) => return true,
-                Err(StoreError::Fenced) => break "the lease is lost",
-                Err(error) => {
-                    self.metrics.store_failed(operation);
-                    tracing::warn!(execution = %fence.execution, %error, "{cannot}, trying again");
-                }
-            }
-            if *end.borrow() == Some(EndReason::LeaseLost) {
-                break "the store did not answer while the lease lasted";
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        };
-        self.metrics.lease_lost();
-        tracing::warn!(execution = %fence.execution, "{lost}: {why}");
-        false
-    }
-}
-
-fn bytes(log: &[NewLogChunk]) -> u64 {
-    log.iter().map(|chunk| chunk.data.len() as u64).sum()
 }
 
 fn signal_number(signal: StopSignal) -> i32 {

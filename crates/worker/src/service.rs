@@ -1,7 +1,10 @@
 //! The worker service: takes executions while slots are free, and stops without losing any.
 //!
-//! `listening` hears the doorbell, `limits` decides when a worker has done enough.
+//! `listening` hears the doorbell, `claiming` takes what waits, `limits` decides when a worker has done enough, and `draining`
+//! is its end.
 
+mod claiming;
+mod draining;
 mod limits;
 mod listening;
 
@@ -10,10 +13,9 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use anyhow::Context;
 use attune_common::{
     artifact_store::ArtifactStore,
-    doorbell::{Answer, Doorbell, Offer, Wake},
-    model::{Capabilities, Execution, WorkerId, WorkerKind},
+    doorbell::Doorbell,
+    model::{Capabilities, WorkerId, WorkerKind},
     reaper,
-    requirement::Requirement,
     store::Store,
     timer,
 };
@@ -30,9 +32,7 @@ use self::{
 use crate::{
     executor::Executor,
     health::{Condition, Health, Loop, STUCK_AFTER, metrics::Operation},
-    leftovers,
-    process::{self, EndReason},
-    registration,
+    leftovers, process, registration,
     running::Running,
     runtime_detect::Detection,
     settings::WorkerSettings,
@@ -136,7 +136,8 @@ impl WorkerService {
         tracing::info!(worker = %self.id, name = self.settings.name, slots = self.settings.slots, "registered");
         self.health.met(Condition::Registered);
         self.health.met(Condition::TakingWork);
-        let _told = AbortOnDropHandle::new(tokio::spawn(tell_draining(self.health.clone(), stop.clone())));
+        let _told =
+            AbortOnDropHandle::new(tokio::spawn(draining::tell_draining(self.health.clone(), stop.clone())));
         let mut heartbeat = AbortOnDropHandle::new(tokio::spawn(registration::heartbeat(
             self.store.clone(),
             self.id,
@@ -232,60 +233,6 @@ impl WorkerService {
         }
     }
 
-    async fn answer(&mut self, wake: Wake, stop: &StopSignal, listening: &mut Listening) {
-        match wake {
-            Wake::Offered(offer) => self.take_offered(offer, stop, listening).await,
-            Wake::LookForWork => self.claim_while_slots_are_free(stop, listening).await,
-            Wake::LookForCancellations => self.look_for_cancellations().await,
-            Wake::Sweep => {
-                self.look_for_cancellations().await;
-                self.claim_while_slots_are_free(stop, listening).await;
-            }
-        }
-    }
-
-    /// Takes what the doorbell offers, if a slot is free and nobody was quicker.
-    async fn take_offered(&mut self, offer: Offer, stop: &StopSignal, listening: &mut Listening) {
-        if !self.may_claim(stop) {
-            listening.accept(false);
-            return offer.answer(Answer::GivenBack);
-        }
-        let asked = Instant::now();
-        match self.store.claim(self.id, offer.execution(), self.settings.lease).await {
-            Ok(claimed) => {
-                let started = self.start_if_claimed(asked, claimed);
-                if !started && !self.is_welcome().await {
-                    // until the next heartbeat, which says more: whoever may take it shall be offered it
-                    listening.accept(false);
-                    return offer.answer(Answer::GivenBack);
-                }
-                self.look_at = None;
-                // before the answer, after which the next one is offered
-                listening.accept(self.may_claim(stop));
-                offer.answer(Answer::Decided);
-            }
-            Err(error) => {
-                // until the next look: the broker would offer it again at once
-                listening.accept(false);
-                offer.answer(Answer::GivenBack);
-                self.claim_failed();
-                tracing::warn!(%error, "cannot claim what the doorbell offers");
-            }
-        }
-    }
-
-    /// Whether the store gives this worker work at all. A worker that was cordoned or forgotten a moment ago does not know it.
-    async fn is_welcome(&mut self) -> bool {
-        match self.store.may_claim(self.id).await {
-            Ok(welcome) => welcome,
-            Err(error) => {
-                self.claim_failed();
-                tracing::warn!(%error, "cannot ask whether this worker may take work");
-                false
-            }
-        }
-    }
-
     async fn look_for_cancellations(&self) {
         let before = self.running.attempts();
         if before.is_empty() {
@@ -300,86 +247,6 @@ impl WorkerService {
         }
     }
 
-    async fn claim_while_slots_are_free(&mut self, stop: &StopSignal, listening: &mut Listening) {
-        self.look_at = None;
-        if *self.running.cordon().borrow() {
-            // the answer of the store is known: there is nothing to take
-            return self.progress.looked();
-        }
-        if !self.may_claim(stop) {
-            self.more_may_wait = true;
-            if !listening.offers() {
-                return;
-            }
-        }
-        let Some(requirements) = self.satisfied_requirements().await else { return };
-        // also without a free slot: what is followed now is offered when there is one
-        listening.follow(&requirements);
-        while self.may_claim(stop) {
-            self.health.turned(Loop::Service, STUCK_AFTER);
-            let asked = Instant::now();
-            match self.store.claim_next(self.id, &requirements, self.settings.lease).await {
-                Ok(claimed) => {
-                    self.more_may_wait = self.start_if_claimed(asked, claimed);
-                    if !self.more_may_wait {
-                        self.progress.looked();
-                        break;
-                    }
-                }
-                Err(error) => {
-                    self.claim_failed();
-                    return tracing::warn!(%error, "cannot claim work");
-                }
-            }
-        }
-        listening.accept(self.may_claim(stop));
-    }
-
-    /// Every requirement that this worker satisfies, as far as the store answers.
-    async fn satisfied_requirements(&mut self) -> Option<Vec<Requirement>> {
-        match self.store.known_requirements().await {
-            Ok(known) => Some(known.into_iter().filter(|one| one.satisfied_by(&self.capabilities)).collect()),
-            Err(error) => {
-                self.claim_failed();
-                tracing::warn!(%error, "cannot look for work");
-                None
-            }
-        }
-    }
-
-    fn may_claim(&self, stop: &StopSignal) -> bool {
-        stop.stage() == Stage::Run
-            && !*self.running.cordon().borrow()
-            && self.progress.may_claim()
-            && self.executions.len() < self.settings.slots as usize
-    }
-
-    /// A store that does not answer may have work: the time of idleness starts again.
-    fn claim_failed(&mut self) {
-        self.health.metrics().store_failed(Operation::Claim);
-        self.progress.restart_idleness();
-    }
-
-    /// Starts what the store gave, and tells whether it gave something.
-    fn start_if_claimed(&mut self, asked: Instant, claimed: Option<Execution>) -> bool {
-        self.health.metrics().claim_answered(asked.elapsed(), claimed.as_ref());
-        let Some(execution) = claimed else { return false };
-        self.progress.claim();
-        self.start(execution, asked + self.settings.lease);
-        true
-    }
-
-    fn start(&mut self, execution: Execution, lease_until: Instant) {
-        let held = self.running.add(execution.id, execution.attempt, lease_until);
-        let (executor, metrics) = (self.executor.clone(), self.health.metrics().clone());
-        self.executions.spawn(async move {
-            let started = Instant::now();
-            executor.run(execution, held.end()).await;
-            metrics.run_ended(started.elapsed());
-        });
-        self.health.metrics().running(self.executions.len());
-    }
-
     fn ended(&mut self, ended: Result<(), JoinError>) {
         if let Err(error) = ended {
             // nothing renews its lease any more, so that it goes back to the queue
@@ -388,69 +255,4 @@ impl WorkerService {
         self.health.metrics().running(self.executions.len());
         self.progress.restart_idleness();
     }
-
-    /// Lets what runs finish, gives it back when that takes too long, cancels it when that is asked for. Leases are renewed
-    /// meanwhile. The time limit starts when somebody asks the worker to stop: one that has only done enough has time.
-    async fn drain(
-        &mut self,
-        mut reason: StopReason,
-        stop: &mut StopSignal,
-        listening: &mut Listening,
-        heartbeat: &mut Heartbeat,
-    ) -> StopReason {
-        tracing::info!(%reason, running = self.executions.len(), "draining");
-        let store = self.store.clone();
-        let saying = store.drain_worker(self.id);
-        tokio::pin!(saying);
-        let mut told = stop.clone();
-        let shutdown_timeout = self.settings.shutdown_timeout;
-        let limit = async {
-            told.reached(Stage::Drain).await;
-            tokio::time::sleep(shutdown_timeout).await;
-        };
-        tokio::pin!(limit);
-        if matches!(reason, StopReason::HeartbeatEnded(_)) {
-            self.running.end_all(EndReason::GivenBack);
-        }
-        listening.accept(false);
-        let mut turn = tokio::time::interval(TURN_INTERVAL);
-        let (mut said, mut late, mut cancelled) = (false, false, false);
-        while !self.executions.is_empty() {
-            self.health.turned(Loop::Service, STUCK_AFTER);
-            tokio::select! {
-                result = &mut saying, if !said => {
-                    said = true;
-                    if let Err(error) = result {
-                        tracing::warn!(%error, "cannot say that the worker drains");
-                    }
-                }
-                Some(ended) = self.executions.join_next() => self.ended(ended),
-                () = stop.reached(Stage::Cancel), if !cancelled => {
-                    cancelled = true;
-                    self.running.end_all(EndReason::WorkerStopped);
-                }
-                () = &mut limit, if !late => {
-                    late = true;
-                    self.running.end_all(EndReason::GivenBack);
-                }
-                Err(error) = &mut *heartbeat, if !matches!(reason, StopReason::HeartbeatEnded(_)) => {
-                    reason = StopReason::HeartbeatEnded(error);
-                    self.running.end_all(EndReason::GivenBack);
-                }
-                wake = listening.wake() => match wake {
-                    Wake::Offered(offer) => offer.answer(Answer::GivenBack),
-                    Wake::LookForWork => {}
-                    Wake::LookForCancellations | Wake::Sweep => self.look_for_cancellations().await,
-                },
-                _ = turn.tick() => {}
-            }
-        }
-        reason
-    }
-}
-
-/// Says that the worker drains in the moment in which it is told to, whatever the service waits for.
-async fn tell_draining(health: Health, mut stop: StopSignal) {
-    stop.reached(Stage::Drain).await;
-    health.unmet(Condition::TakingWork, "draining");
 }
