@@ -34,6 +34,9 @@ pub struct Config {
     pub artifacts: Artifacts,
     /// Logging.
     pub log: Log,
+    /// The files from which secrets were read, such as passwords. Whoever can read them has these, too.
+    #[serde(skip)]
+    pub secret_files: Vec<PathBuf>,
 }
 
 /// Where the truth is kept.

@@ -56,7 +56,10 @@ fn remove(cache_dir: &Path) -> io::Result<usize> {
         let Ok(lock) = File::open(root.join("lock")) else { continue };
         if lock.try_lock().is_ok() {
             let mark = format!("{ARTIFACTS_VARIABLE}={}", root.join("artifacts").display());
-            Orphans { session: None, mark: Some(&mark), is_supervisor: &|_| true }.end();
+            // processes are where the kernel says, whatever links led there
+            let folder = fs::canonicalize(&root)?;
+            Orphans { session: None, mark: Some(&mark), folder: Some(&folder), is_supervisor: &|_| true }
+                .end();
             match removal::remove(&root) {
                 Ok(()) => removed += 1,
                 Err(error) => failure = Some(error),

@@ -14,6 +14,7 @@ mod capacity;
 pub mod confinement;
 pub mod environment;
 pub mod executor;
+pub mod exposed_files;
 pub mod health;
 pub mod init;
 pub mod install;

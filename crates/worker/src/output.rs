@@ -26,13 +26,15 @@ pub struct ResultBuffer {
     limit: usize,
     kept: Vec<u8>,
     cut: bool,
+    /// Line ends before what is kept.
+    lines_before: usize,
 }
 
 impl ResultBuffer {
     /// Keeps what a result of this format is read from: nothing, everything, or the last `limit` bytes.
     #[must_use]
     pub fn new(format: OutputFormat, limit: usize) -> Self {
-        Self { format, limit, kept: Vec::new(), cut: false }
+        Self { format, limit, kept: Vec::new(), cut: false, lines_before: 0 }
     }
 
     /// Adds what the action wrote.
@@ -44,7 +46,11 @@ impl ResultBuffer {
             _ => {}
         }
         self.cut |= data.len() > self.limit;
-        let data = &data[data.len().saturating_sub(self.limit)..];
+        let (surplus, data) = data.split_at(data.len().saturating_sub(self.limit));
+        if !surplus.is_empty() {
+            self.drop_first(self.kept.len());
+            self.lines_before += line_ends(surplus);
+        }
         self.kept.extend_from_slice(data);
         // moving the bytes only now and then keeps the cost of each byte constant
         if self.kept.len() > 2 * self.limit {
@@ -56,9 +62,14 @@ impl ResultBuffer {
     fn trim(&mut self) {
         let surplus = self.kept.len().saturating_sub(self.limit);
         if surplus > 0 {
-            self.kept.drain(..surplus);
+            self.drop_first(surplus);
             self.cut = true;
         }
+    }
+
+    fn drop_first(&mut self, bytes: usize) {
+        self.lines_before += line_ends(&self.kept[..bytes]);
+        self.kept.drain(..bytes);
     }
 
     /// Reads the result. With a schema it has to fit that.
@@ -83,14 +94,15 @@ impl ResultBuffer {
             OutputFormat::Yaml => attune_common::yaml::parse(&text).map_err(|error| {
                 format!("standard output is not a YAML document: {}", redactor.text(&error))
             }),
-            OutputFormat::Json | OutputFormat::Text => last_document(&text, redactor).map_err(|error| {
-                let limit = self.limit;
-                if self.cut {
-                    format!("{error}; only the last {limit} bytes are read for a result")
-                } else {
-                    error
-                }
-            }),
+            OutputFormat::Json | OutputFormat::Text => last_document(&text, self.lines_before, redactor)
+                .map_err(|error| {
+                    let limit = self.limit;
+                    if self.cut {
+                        format!("{error}; only the last {limit} bytes are read for a result")
+                    } else {
+                        error
+                    }
+                }),
         }?;
         if let Some(schema) = schema {
             check(schema, &result, redactor)?;
@@ -108,8 +120,12 @@ impl ResultBuffer {
     }
 }
 
+fn line_ends(data: &[u8]) -> usize {
+    memchr::memchr_iter(b'\n', data).count()
+}
+
 /// The JSON document at the end of the text: one line of it, or as many as the document has.
-fn last_document(text: &str, redactor: &Redactor) -> Result<Value, String> {
+fn last_document(text: &str, lines_before: usize, redactor: &Redactor) -> Result<Value, String> {
     let text = text.trim_end();
     if text.is_empty() {
         return Err("standard output is empty: a JSON document is expected at its end".to_owned());
@@ -123,7 +139,7 @@ fn last_document(text: &str, redactor: &Redactor) -> Result<Value, String> {
             Err(error) => last_error = last_error.or(Some(error)),
         }
     }
-    let line = text.lines().count();
+    let line = lines_before + text.lines().count();
     // cut after it is redacted: half a secret is a secret, too
     let last = redactor.text(text.lines().next_back().unwrap_or_default());
     let last = shortened(&last, MAX_QUOTED);
@@ -273,6 +289,18 @@ mod tests {
         .map(|(text, format)| read(text, format).unwrap_err())
         .collect();
         insta::assert_snapshot!(told.join("\n"));
+    }
+
+    #[test]
+    fn lines_are_counted_from_the_first_one_however_much_is_written() {
+        // in pieces of every kind: much smaller than what is kept, and much larger
+        for size in [1, 7, 150, 1_000, 100_000] {
+            let text = "a line\n".repeat(9_999) + "nope";
+            let mut buffer = ResultBuffer::new(OutputFormat::Json, 200);
+            text.as_bytes().chunks(size).for_each(|piece| buffer.push(piece));
+            let told = buffer.read(None, &nothing_secret()).unwrap_err();
+            assert!(told.contains("line 10000 (\"nope\")"), "{size}: {told}");
+        }
     }
 
     #[test]

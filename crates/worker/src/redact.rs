@@ -128,7 +128,7 @@ impl Redactor {
         shown
     }
 
-    /// What people should know: whose values are too short to be masked.
+    /// What people should know: whose values, or lines of them, are too short to be masked.
     #[must_use]
     pub fn warning(&self) -> Option<String> {
         let names: Vec<String> = self.short.iter().take(MAX_NAMED).map(|name| format!("'{name}'")).collect();
@@ -140,7 +140,7 @@ impl Redactor {
             more => format!(" and {more} more"),
         };
         Some(format!(
-            "secret values shorter than {} characters are not masked: parameter {}{more}",
+            "secret values, and lines of them, that are shorter than {} characters are not masked: parameter {}{more}",
             secrets::MIN_CHARACTERS,
             names.join(", ")
         ))

@@ -7,6 +7,7 @@ use attune_common::{artifact_store::ArtifactStore, config, doorbell, model::Work
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
+    exposed_files,
     health::{Health, server::HealthServer},
     runtime_detect::Detection,
     service::WorkerService,
@@ -87,6 +88,7 @@ pub async fn serve(
     adopt_orphans()?;
     let stop = StopSignal::on_signals()?;
     let settings = WorkerSettings::from_config(&configuration.worker, kind)?;
+    exposed_files::warn(&configuration.secret_files, settings.execution.confinement.run_as);
     let artifacts = ArtifactStore::open(&configuration.artifacts)?;
     let health = Health::default();
     // first of all, so that probes see a worker that waits for its database; aborted when this function returns

@@ -107,17 +107,29 @@ impl Sources {
             };
             values.insert(key.path, (value, "the defaults".to_owned()));
         }
+        let mut secret_files = Vec::new();
         if let Some(path) = &self.file {
-            read_file(path, &mut values)?;
+            let keys = read_file(path, &mut values)?;
+            if keys.into_iter().any(|key| is_secret(key, &values[key.path].0)) {
+                secret_files.push(path.clone());
+            }
         }
         for (name, value) in &self.environment {
             if let Some(name) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) {
-                let (key, value) = read_variable(name, value)?;
-                values.insert(key.path, (value, format!("variable {PREFIX}{name}")));
+                let (key, text, file) = read_variable(name, value)?;
+                if let Some(file) = file.filter(|_| is_secret(key, &text)) {
+                    secret_files.push(file);
+                }
+                values.insert(key.path, (text, format!("variable {PREFIX}{name}")));
             }
         }
-        build(&values)
+        Ok(Config { secret_files, ..build(&values)? })
     }
+}
+
+/// Whether a value is worth keeping: the address of a database file is none.
+fn is_secret(key: &Key, value: &Value) -> bool {
+    key.kind == Kind::Secret && !value.as_str().is_some_and(|text| text.starts_with("sqlite:"))
 }
 
 fn read_bounded(what: &str, path: &Path) -> Result<String, ConfigError> {
@@ -133,7 +145,12 @@ fn read_bounded(what: &str, path: &Path) -> Result<String, ConfigError> {
     Ok(text)
 }
 
-fn read_file(path: &Path, values: &mut BTreeMap<&'static str, (Value, String)>) -> Result<(), ConfigError> {
+/// Reads the configuration file, and returns the keys that it sets.
+fn read_file(
+    path: &Path,
+    values: &mut BTreeMap<&'static str, (Value, String)>,
+) -> Result<Vec<&'static Key>, ConfigError> {
+    let mut keys = Vec::new();
     let text = read_bounded("configuration file", path)?;
     let document: Option<Map<String, Value>> =
         yaml::parse(&text).map_err(|message| ConfigError::Yaml { path: path.to_owned(), message })?;
@@ -150,10 +167,11 @@ fn read_file(path: &Path, values: &mut BTreeMap<&'static str, (Value, String)>) 
             let key = keys::find(&path).ok_or_else(|| unknown(&path, &origin))?;
             if !value.is_null() {
                 values.insert(key.path, (value, origin.clone()));
+                keys.push(key);
             }
         }
     }
-    Ok(())
+    Ok(keys)
 }
 
 fn unknown(key: &str, origin: &str) -> ConfigError {
@@ -164,16 +182,19 @@ fn unknown(key: &str, origin: &str) -> ConfigError {
     ConfigError::UnknownKey { key: key.to_owned(), origin: origin.to_owned(), hint }
 }
 
-/// Reads `DATABASE__URL` or, where no such key exists, `DATABASE__URL_FILE`.
-fn read_variable(name: &str, value: &std::ffi::OsStr) -> Result<(&'static Key, Value), ConfigError> {
+/// Reads `DATABASE__URL` or, where no such key exists, `DATABASE__URL_FILE`; also returns the file that was read.
+fn read_variable(
+    name: &str,
+    value: &std::ffi::OsStr,
+) -> Result<(&'static Key, Value, Option<PathBuf>), ConfigError> {
     let path_of = |name: &str| name.to_lowercase().replace("__", ".");
     let origin = format!("variable {PREFIX}{name}");
-    let (key, text) = match (keys::find(&path_of(name)), name.strip_suffix("_FILE")) {
-        (Some(key), _) => (key, value.to_string_lossy().into_owned()),
+    let (key, text, file) = match (keys::find(&path_of(name)), name.strip_suffix("_FILE")) {
+        (Some(key), _) => (key, value.to_string_lossy().into_owned(), None),
         (None, Some(base)) => {
             let key = keys::find(&path_of(base)).ok_or_else(|| unknown(&path_of(base), &origin))?;
             let text = read_bounded(&format!("the file named by {PREFIX}{name}"), Path::new(value))?;
-            (key, text.trim_end_matches(['\n', '\r']).to_owned())
+            (key, text.trim_end_matches(['\n', '\r']).to_owned(), Some(value.into()))
         }
         (None, None) => return Err(unknown(&path_of(name), &origin)),
     };
@@ -200,7 +221,7 @@ fn read_variable(name: &str, value: &std::ffi::OsStr) -> Result<(&'static Key, V
             )
         }
     };
-    Ok((key, value))
+    Ok((key, value, file))
 }
 
 /// Turns the flat values into the checked structure.
@@ -333,6 +354,29 @@ mod tests {
         std::fs::write(&path, "sqlite:///x.db\n").unwrap();
         let config = load(None, &[("ATTUNE__DATABASE__URL_FILE", path.to_str().unwrap())]).unwrap();
         assert_eq!(config.database_url().unwrap().expose_secret(), "sqlite:///x.db");
+    }
+
+    #[test]
+    fn files_with_secrets_are_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let written = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let (url, token) = (written("url", "postgres://a:b@c/d"), written("token", "open-sesame-of-mine"));
+        let load = |file: Option<&Path>, variables: &[(&str, &Path)]| {
+            let environment = variables.iter().map(|(name, file)| ((*name).into(), (*file).into()));
+            let sources = Sources { file: file.map(Path::to_owned), environment: environment.collect() };
+            sources.load().unwrap().secret_files
+        };
+        let both = [("ATTUNE__DATABASE__URL_FILE", url.as_path()), ("ATTUNE__API__TOKEN_FILE", &token)];
+        assert_eq!(load(None, &both), [url.clone(), token.clone()]);
+        let file = written("with.yaml", "message_queue:\n  url: amqp://a:b@c/d\n");
+        assert_eq!(load(Some(&file), &both[..1]), [file, url]);
+        let path = written("sqlite", "sqlite:///x.db");
+        let file = written("without.yaml", "database:\n  url: sqlite:///x.db\nworker:\n  slots: 3\n");
+        assert!(load(Some(&file), &[("ATTUNE__DATABASE__URL_FILE", &path)]).is_empty());
     }
 
     #[test]

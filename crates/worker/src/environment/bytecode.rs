@@ -149,7 +149,7 @@ impl Bytecode {
 /// Names the compiled modules by everything that tells which there are; each also knows the source for which it is.
 fn key(interpreter: &Interpreter, environment: Option<&Path>) -> String {
     let mut parts = Parts::new(SCRIPT);
-    parts.add_interpreter(interpreter);
+    parts.add_interpreter(interpreter, std::env::consts::ARCH);
     parts.add(environment.map_or(&[][..], |folder| folder.as_os_str().as_encoded_bytes()));
     for folder in libraries(interpreter) {
         // what is installed later changes the folder; one that is not there counts, too

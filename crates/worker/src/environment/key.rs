@@ -33,8 +33,8 @@ impl Parts {
 
     /// Everything that tells one interpreter from another: where it is, what it says of itself, and for which C library and processor
     /// it is made.
-    pub(super) fn add_interpreter(&mut self, interpreter: &Interpreter) {
-        self.add(std::env::consts::ARCH.as_bytes());
+    pub(super) fn add_interpreter(&mut self, interpreter: &Interpreter, architecture: &str) {
+        self.add(architecture.as_bytes());
         let loader = loader_of(&interpreter.resolved);
         for path in [Some(&interpreter.path), Some(&interpreter.resolved), loader.as_ref()] {
             self.add(path.map_or(&[][..], |path| path.as_os_str().as_encoded_bytes()));
@@ -65,7 +65,7 @@ pub(super) fn of(
     let mut parts = Parts::new(FORMAT);
     parts.add(folder.as_os_str().as_encoded_bytes());
     parts.add(&serde_json::to_vec(recipe)?);
-    parts.add_interpreter(interpreter);
+    parts.add_interpreter(interpreter, std::env::consts::ARCH);
     let neighbours = neighbours(recipe, pack)?;
     let mut names_files = false;
     for lock in &recipe.lock_files {
@@ -198,6 +198,16 @@ mod tests {
         ];
         let keys: BTreeSet<String> = cases.iter().map(Case::key).collect();
         assert_eq!(keys.len(), cases.len());
+    }
+
+    #[test]
+    fn machines_of_two_kinds_that_share_a_volume_have_environments_of_their_own() {
+        let name = |architecture| {
+            let mut parts = Parts::new("test");
+            parts.add_interpreter(&Case::new().interpreter, architecture);
+            parts.name()
+        };
+        assert_ne!(name("x86_64"), name("aarch64"));
     }
 
     #[test]

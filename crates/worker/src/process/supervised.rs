@@ -161,7 +161,7 @@ impl Supervised {
         let (session, mark) = (self.child.id, self.mark.clone());
         let ended = tokio::task::spawn_blocking(move || {
             let is_supervisor = |id| Registered::all().contains(&id);
-            Orphans { session, mark: mark.as_deref(), is_supervisor: &is_supervisor }.end()
+            Orphans { session, mark: mark.as_deref(), folder: None, is_supervisor: &is_supervisor }.end()
         })
         .await
         // never to be taken for done

@@ -33,14 +33,12 @@ pub(super) fn collect(schema: &ParameterSchema, parameters: &Parameters) -> Resu
         let mut leaves = Vec::new();
         find_leaves(value, &mut leaves);
         secrets.bytes += leaves.iter().map(String::len).sum::<usize>();
-        if leaves.iter().any(|leaf| !leaf.is_empty() && is_short(leaf)) {
-            secrets.short.push(name.to_owned());
-        }
         if secrets.bytes > MAX_BYTES {
             continue;
         }
+        let mut all_masked = true;
         for leaf in &leaves {
-            secrets.add(leaf);
+            all_masked &= secrets.add(leaf);
             // credentials are often handed over as a JSON file: what is in it is as secret as the whole
             if leaf.trim_start().starts_with(['{', '['])
                 && let Ok(document) = serde_json::from_str(leaf)
@@ -48,9 +46,12 @@ pub(super) fn collect(schema: &ParameterSchema, parameters: &Parameters) -> Resu
                 let mut inner = Vec::new();
                 find_leaves(&document, &mut inner);
                 for leaf in &inner {
-                    secrets.add(leaf);
+                    all_masked &= secrets.add(leaf);
                 }
             }
+        }
+        if !all_masked {
+            secrets.short.push(name.to_owned());
         }
     }
     if secrets.bytes > MAX_BYTES { Err(RedactError::TooLarge { bytes: secrets.bytes }) } else { Ok(secrets) }
@@ -71,12 +72,17 @@ fn is_short(text: &str) -> bool {
 }
 
 impl Secrets {
-    /// The text as it is, without the space around it (a shell drops the last line end), and every line of it.
-    fn add(&mut self, text: &str) {
+    /// The text as it is, without the space around it (a shell drops the last line end), and every line of it. Returns whether
+    /// all of these are long enough; of lines, brackets and the like do not matter.
+    fn add(&mut self, text: &str) -> bool {
+        let mut all_masked = text.is_empty() || !is_short(text);
         for part in [text, text.trim()].into_iter().chain(text.lines().map(str::trim)) {
-            if !is_short(part) {
+            if is_short(part) {
+                all_masked &= !part.chars().any(char::is_alphanumeric);
+            } else {
                 self.texts.insert(part.to_owned());
             }
         }
+        all_masked
     }
 }

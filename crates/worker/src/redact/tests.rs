@@ -93,15 +93,17 @@ fn values_that_are_too_short_are_shown_and_named() {
     let told: Vec<String> = [
         json!({"pin": "1234", "port": {"n": 80, "password": "long enough"}, "none": "", "flag": true}),
         json!({"spaces": "  abc \n"}),
+        json!({"key": "-----BEGIN KEY-----\nMIIEvQIBADANBg\nab==\n-----END KEY-----\n", "whole": "first line\nsecond line\n\n"}),
+        json!({"account": "{\n  \"user\": \"somebody\",\n  \"password\": \"abcd\"\n}\n"}),
         Value::Object(many),
     ]
     .iter()
     .map(|values| redactor(values).warning().unwrap())
     .collect();
     insta::assert_snapshot!(told.join("\n"), @"
-    secret values shorter than 6 characters are not masked: parameter 'pin', 'port'
-    secret values shorter than 6 characters are not masked: parameter 'spaces'
-    secret values shorter than 6 characters are not masked: parameter 'p10', 'p11', 'p12', 'p13', 'p14', 'p15', 'p16', 'p17', 'p18', 'p19', 'p20', 'p21', 'p22', 'p23', 'p24', 'p25', 'p26', 'p27', 'p28', 'p29' and 5 more
+    secret values, and lines of them, that are shorter than 6 characters are not masked: parameter 'pin', 'port'
+    secret values, and lines of them, that are shorter than 6 characters are not masked: parameter 'spaces'
+    secret values, and lines of them, that are shorter than 6 characters are not masked: parameter 'p10', 'p11', 'p12', 'p13', 'p14', 'p15', 'p16', 'p17', 'p18', 'p19', 'p20', 'p21', 'p22', 'p23', 'p24', 'p25', 'p26', 'p27', 'p28', 'p29' and 5 more
     ");
     assert_eq!(redactor(&json!({"pin": "1234", "long": "123456"})).text("1234 123456"), "1234 ********");
     assert_eq!(redactor(&json!({"long": "123456"})).warning(), None);

@@ -156,6 +156,8 @@ pub(crate) struct Orphans<'a> {
     pub(crate) session: Option<i32>,
     /// A variable, `NAME=value`, that only they have in their environment.
     pub(crate) mark: Option<&'a str>,
+    /// A folder in which only they work.
+    pub(crate) folder: Option<&'a Path>,
     /// Whether a child of this process is a supervisor that lives. Every other child in another session than this process's was
     /// adopted (`PR_SET_CHILD_SUBREAPER`): this process starts none.
     pub(crate) is_supervisor: &'a dyn Fn(i32) -> bool,
@@ -209,11 +211,16 @@ impl Orphans<'_> {
     }
 
     fn marks(&self, process: &Process) -> bool {
-        let Some(mark) = self.mark.filter(|_| self.session != Some(process.session)) else {
-            return self.session == Some(process.session);
+        let place = Path::new("/proc").join(process.id.to_string());
+        let has = |mark: &str| {
+            let environment = fs::read(place.join("environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
         };
-        let environment = fs::read(format!("/proc/{}/environ", process.id)).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+        self.session == Some(process.session)
+            || self.mark.is_some_and(has)
+            || self.folder.is_some_and(|folder| {
+                fs::read_link(place.join("cwd")).is_ok_and(|cwd| cwd.starts_with(folder))
+            })
     }
 }
 
