@@ -34,6 +34,8 @@ in
   };
 
   config = lib.mkIf cfg.enable {
+    # actions that ran as the worker's own user could read its secrets
+    services.attune-worker.settings.worker.run_as = lib.mkDefault "65532:65532";
     systemd.services.attune-worker = {
       description = "Attune worker";
       wantedBy = [ "multi-user.target" ];
@@ -46,7 +48,20 @@ in
       serviceConfig = {
         ExecStart = lib.getExe cfg.package;
         LoadCredential = lib.mapAttrsToList (name: file: "${name}:${file}") cfg.secrets;
-        DynamicUser = true;
+        # root, with what it takes to run actions as somebody else and nothing more
+        CapabilityBoundingSet = [
+          "CAP_CHOWN"
+          "CAP_DAC_OVERRIDE"
+          "CAP_FOWNER"
+          "CAP_KILL"
+          "CAP_SETGID"
+          "CAP_SETUID"
+        ];
+        NoNewPrivileges = true;
+        PrivateTmp = true;
+        ProtectHome = "read-only";
+        ProtectSystem = "strict";
+        RestrictSUIDSGID = true;
         # what worker.cache_dir is by default
         CacheDirectory = "attune";
         StateDirectory = "attune";

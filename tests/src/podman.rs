@@ -42,6 +42,8 @@ pub struct Container<'a> {
     pub command: Vec<String>,
     /// Most memory that it may take, as in `128m`.
     pub memory: Option<&'a str>,
+    /// The only capabilities that it has (`capabilities(7)`); podman's choice when there are none.
+    pub capabilities: Vec<String>,
 }
 
 impl Default for Podman {
@@ -93,6 +95,9 @@ impl Podman {
             // no swap beside it
             command.args(["--memory", memory, "--memory-swap", memory]);
         }
+        if !container.capabilities.is_empty() {
+            command.args(["--cap-drop", "all", "--cap-add", &container.capabilities.join(",")]);
+        }
         for volume in &container.volumes {
             command.args(["--volume", volume]);
         }
@@ -141,6 +146,13 @@ impl Running<'_> {
     #[must_use]
     pub fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("it can be asked").is_some()
+    }
+
+    /// Runs a program in it, beside what it was started for.
+    #[must_use]
+    pub fn exec(&self, command: &[&str]) -> Output {
+        let begin = ["exec", &self.name];
+        self.podman.command(begin.iter().chain(command)).output().expect("podman can be started")
     }
 
     /// Sends SIGTERM, and waits for its exit status.

@@ -1,7 +1,12 @@
 //! One attempt with real processes: what an action gets, what is kept of it, and everything that can become of it.
 
+use std::path::Path;
+
 use attune_common::model::{ExecutionStatus, LogStream, Outcome};
-use attune_tests::service::Machine;
+use attune_tests::{
+    pack::Pack,
+    service::{Machine, configured, runtimes},
+};
 use serde_json::json;
 
 #[tokio::test]
@@ -84,6 +89,86 @@ async fn an_action_has_these_variables_and_no_others() {
         expected.extend(own);
         expected.sort_unstable();
         assert_eq!(machine.log(id, 1).await.lines().collect::<Vec<_>>(), expected, "{name}");
+    }
+    worker.drain().await;
+}
+
+#[tokio::test]
+async fn a_runtime_adds_what_it_needs_and_nothing_else() {
+    let machine = Machine::new().await;
+    let python = r"import json
+print(json.dumps([one.split('=')[0] for one in open('/proc/self/environ').read().split('\0') if one]))
+";
+    let ruby = r#"require 'json'
+puts JSON.dump(File.read('/proc/self/environ').split("\0").map { |one| one.split('=')[0] })
+"#;
+    let perl = r#"open(F, '<', '/proc/self/environ'); local $/;
+print '[', join(',', map { '"' . (split /=/)[0] . '"' } split /\0/, <F>), ']';
+"#;
+    let node = r"const all = require('fs').readFileSync('/proc/self/environ', 'utf8').split('\0').filter(one => one);
+console.log(JSON.stringify(all.map(one => one.split('=')[0])))
+";
+    let go = r#"package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+)
+
+func main() {
+	var names []string
+	for _, one := range os.Environ() {
+		names = append(names, strings.SplitN(one, "=", 2)[0])
+	}
+	text, _ := json.Marshal(names)
+	fmt.Println(string(text))
+}
+"#;
+    let mut pack = Pack::default();
+    for (runtime, ending, script) in [
+        ("python", "py", python),
+        ("ruby", "rb", ruby),
+        ("perl", "pl", perl),
+        ("node", "js", node),
+        ("go", "go", go),
+    ] {
+        pack = pack.action(runtime, ending, &format!("runner_type: {runtime}\n"), script);
+    }
+    machine.push_folder(pack.path()).await;
+    let mut found = runtimes("ruby,perl,node,go").await;
+    // not the first on the path, where it may be a script of pyenv that adds variables of its own
+    found.runtimes.extend(configured("python", Path::new("/usr/bin/python3")).await.runtimes);
+    let worker = machine.start_with(machine.settings(), found);
+    let own = [
+        "ATTUNE_ACTION",
+        "ATTUNE_ARTIFACTS_DIR",
+        "ATTUNE_ATTEMPT",
+        "ATTUNE_EXEC_ID",
+        "ATTUNE_PACK_DIR",
+        "ATTUNE_PACK_REF",
+        "HOME",
+        "LANG",
+        "PATH",
+        "TMPDIR",
+    ];
+    for (runtime, added) in [
+        ("python", &["PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"][..]),
+        ("ruby", &[]),
+        ("perl", &[]),
+        ("node", &[]),
+        ("go", &["GOCACHE", "GOTOOLCHAIN"]),
+    ] {
+        let result = machine.result(runtime).await;
+        let mut told: Vec<&str> =
+            result.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+        // only once the worker has compiled its library
+        told.retain(|name| *name != "PYTHONPYCACHEPREFIX");
+        told.sort_unstable();
+        let mut expected: Vec<&str> = own.iter().chain(added).copied().collect();
+        expected.sort_unstable();
+        assert_eq!(told, expected, "{runtime}");
     }
     worker.drain().await;
 }

@@ -16,7 +16,7 @@ use attune_tests::{
     podman::{Container, Podman, Running},
     rootfs, static_agent,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const NOBODY: &str = "65532:65532";
@@ -81,6 +81,7 @@ impl Machine {
             volumes: vec![format!("{}:{place}", self.folder("agent").display())],
             command: command.clone(),
             memory: None,
+            capabilities: vec![],
         };
         let output = self.podman.run(&container, &format!("init-{}", &user[..1]));
         assert!(output.status.success(), "{}", shown(&output));
@@ -89,8 +90,13 @@ impl Machine {
 
     /// Starts the agent in a root file system, and waits until it is registered.
     fn start(&self, root: &Path, user: &str, name: &str, memory: Option<&str>) -> Running<'_> {
+        self.start_container(&Container { memory, ..self.container(root, user, name) }, name)
+    }
+
+    /// A container with the agent in a root file system.
+    fn container<'a>(&self, root: &'a Path, user: &'a str, name: &str) -> Container<'a> {
         let mount = |name: &Path, place: &str| format!("{}:{place}", name.display());
-        let container = Container {
+        Container {
             root,
             user,
             environment: vec![
@@ -104,9 +110,13 @@ impl Machine {
                 mount(&self.folder("cache"), "/var/cache/attune"),
             ],
             command: vec![rootfs::AGENT.to_owned()],
-            memory,
-        };
-        let mut worker = self.podman.start(&container, name);
+            memory: None,
+            capabilities: vec![],
+        }
+    }
+
+    fn start_container(&self, container: &Container<'_>, name: &str) -> Running<'_> {
+        let mut worker = self.podman.start(container, name);
         wait_for("the worker to register", || {
             assert!(!worker.has_ended(), "{name} has ended:\n{}", worker.log());
             let workers = self.plane.attune(&["workers"]);
@@ -215,6 +225,93 @@ fn memory_that_runs_out_ends_the_action_and_not_the_agent() {
     assert_eq!(worker.stop(), Some(0), "{}", worker.log());
 }
 
+/// The user, the capabilities and the variables that docker/compose.yaml gives its workers.
+struct ComposeWorker {
+    user: String,
+    capabilities: Vec<String>,
+    environment: Vec<String>,
+}
+
+impl ComposeWorker {
+    fn read() -> Self {
+        let text = fs::read_to_string(workspace().join("docker/compose.yaml")).unwrap();
+        let document: Value = attune_common::yaml::parse(&text).unwrap();
+        let worker = &document["x-worker"];
+        let variables = document["x-worker-environment"].as_object().unwrap();
+        let own = variables.iter().filter(|(name, _)| name.starts_with("ATTUNE__WORKER__"));
+        assert_eq!(strings(&worker["cap_drop"]), ["ALL"]);
+        Self {
+            user: worker["user"].as_str().unwrap().to_owned(),
+            capabilities: strings(&worker["cap_add"]),
+            environment: own.map(|(name, value)| format!("{name}={}", value.as_str().unwrap())).collect(),
+        }
+    }
+}
+
+/// Shows the secret that the worker reads from a file, if it can, and whom it runs as.
+const LOOKS: &str = "import json, os
+try: found = open('/run/secrets/token').read()
+except OSError as error: found = error.strerror
+print(json.dumps([found, os.getuid(), os.getgid(), os.listdir('.')]))
+";
+
+/// Runs an action that looks for a secret of the worker, and gives its result with the worker's log. Where there is no shell, the
+/// health check needs none.
+fn looks_for_secrets(compose: &ComposeWorker, name: &str, mode: u32) -> (Value, String) {
+    let root = rootfs::path("python");
+    let machine = Machine::new();
+    machine.install(ROOT);
+    let pack = tempfile::tempdir().unwrap();
+    fs::create_dir(pack.path().join("actions")).unwrap();
+    let manifest = "ref: curious.look\nrunner_type: python\nentry_point: look.py\noutput_format: json\n";
+    for (name, text) in [
+        ("pack.yaml", "ref: curious\nversion: 1.0.0\n"),
+        ("actions/look.yaml", manifest),
+        ("actions/look.py", LOOKS),
+    ] {
+        fs::write(pack.path().join(name), text).unwrap();
+    }
+    machine.plane.push(pack.path());
+    let secret = machine.folder("token");
+    fs::write(&secret, "open-sesame-of-the-worker").unwrap();
+    fs::set_permissions(&secret, Permissions::from_mode(mode)).unwrap();
+    let mut container = machine.container(&root, &compose.user, name);
+    container.capabilities.clone_from(&compose.capabilities);
+    container.environment.extend(compose.environment.iter().cloned());
+    container.environment.push("ATTUNE__API__TOKEN_FILE=/run/secrets/token".to_owned());
+    container.volumes.push(format!("{}:/run/secrets/token:ro", secret.display()));
+    let mut worker = machine.start_container(&container, name);
+    let health = worker.exec(&[rootfs::AGENT, "healthcheck"]);
+    assert!(health.status.success(), "{}\n{}", shown(&health), worker.log());
+    let execution = machine.plane.attune(&["run", "curious.look"]);
+    assert_eq!(execution["status"], "succeeded", "{execution:#}\n{}", worker.log());
+    assert_eq!(worker.stop(), Some(0), "{}", worker.log());
+    (execution["result"].clone(), worker.log())
+}
+
+#[test]
+fn actions_of_a_worker_as_compose_runs_it_cannot_read_its_secrets() {
+    let (result, log) = looks_for_secrets(&ComposeWorker::read(), "compose", 0o400);
+    assert_eq!(result, json!(["Permission denied", 65532, 65532, []]), "{log}");
+    assert!(!log.contains("actions can read this file"), "{log}");
+}
+
+#[test]
+fn a_worker_says_when_actions_can_read_its_secrets() {
+    let compose = ComposeWorker::read();
+    let (result, log) = looks_for_secrets(&compose, "open-file", 0o444);
+    assert_eq!(result[0], "open-sesame-of-the-worker");
+    assert!(log.contains("let only the worker's user read it file=/run/secrets/token"), "{log}");
+    let nobody = ComposeWorker {
+        user: NOBODY.to_owned(),
+        capabilities: vec![],
+        environment: vec!["ATTUNE__WORKER__HEALTH_ADDR=127.0.0.1:8651".to_owned()],
+    };
+    let (result, log) = looks_for_secrets(&nobody, "one-user", 0o444);
+    assert_eq!(result[0], "open-sesame-of-the-worker");
+    assert!(log.contains("start the worker as root, with worker.run_as for the actions"), "{log}");
+}
+
 /// What people see when a volume is mounted noexec, as the documentation says.
 #[test]
 fn a_start_from_a_volume_without_exec_is_refused_by_the_kernel() {
@@ -228,6 +325,7 @@ fn a_start_from_a_volume_without_exec_is_refused_by_the_kernel() {
         volumes: vec![format!("{}:/opt/attune/agent:ro,noexec", machine.folder("agent").display())],
         command: vec![rootfs::AGENT.to_owned(), "--version".to_owned()],
         memory: None,
+        capabilities: vec![],
     };
     let output = machine.podman.run(&container, "noexec");
     assert_eq!(output.status.code(), Some(126), "{}", shown(&output));
