@@ -13,7 +13,7 @@ use std::{
 
 use attune_tests::{
     agent::shell_agent,
-    latencies::Comparison,
+    latencies::{BareScript, Comparison},
     processes::{Killed, memory},
     service::Machine,
 };
@@ -26,9 +26,9 @@ const SCRIPT: &str = "exit 0";
 /// A single line of ten gigabytes.
 const OUTPUT_BYTES: u64 = 10_000_000_000;
 
-fn bare() -> Duration {
+fn bare(script: &BareScript) -> Duration {
     let start = Instant::now();
-    let status = Command::new("/bin/sh").args(["-c", SCRIPT]).env_clear().status().expect("there is a shell");
+    let status = script.command().status().expect("there is a shell");
     assert!(status.success());
     start.elapsed()
 }
@@ -43,9 +43,10 @@ async fn through_attune(machine: &Machine) -> Duration {
 /// From the submission to the recorded end, against spawning and waiting.
 async fn one_by_one(machine: &Machine) {
     through_attune(machine).await;
+    let script = BareScript::new(SCRIPT);
     let (mut bares, mut attunes) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
-        bares.push(bare());
+        bares.push(bare(&script));
         attunes.push(through_attune(machine).await);
     }
     let comparison = Comparison {
@@ -59,9 +60,10 @@ async fn one_by_one(machine: &Machine) {
 
 /// Many queued executions, against a loop that spawns.
 async fn throughput(machine: &Machine) {
+    let script = BareScript::new(SCRIPT);
     let start = Instant::now();
     for _ in 0..BATCH {
-        bare();
+        bare(&script);
     }
     let loop_rate = BATCH as f64 / start.elapsed().as_secs_f64();
     let rate = BATCH as f64 / machine.run_all("nothing", BATCH).await.as_secs_f64();

@@ -22,7 +22,7 @@ use attune_common::{
 use attune_tests::{
     agent::shell_agent,
     binaries,
-    latencies::Comparison,
+    latencies::{BareScript, Comparison},
     postgres::{Database, Server, execute},
     private_server::PrivateServer,
     processes::{Killed, below, parents},
@@ -45,8 +45,8 @@ fn now() -> u128 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()
 }
 
-fn bare(script: &str) -> String {
-    let output = Command::new("/bin/sh").args(["-c", script]).env_clear().output().unwrap();
+fn bare(script: &BareScript) -> String {
+    let output = script.command().output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -78,10 +78,17 @@ fn celery(database: &Database<'_>, broker: &Vhost<'_>, arguments: &[&str]) -> Co
 }
 
 /// What Celery measures with this many slots.
-fn through_celery(database: &Database<'_>, broker: &Vhost<'_>, slots: usize, runs: usize) -> Value {
+fn through_celery(
+    database: &Database<'_>,
+    broker: &Vhost<'_>,
+    scripts: &[BareScript; 2],
+    slots: usize,
+    runs: usize,
+) -> Value {
+    let [nothing, when] = scripts.each_ref().map(|script| script.path().to_str().unwrap());
     let mut worker =
         celery(database, broker, &["worker", &slots.to_string()]).stdout(Stdio::null()).spawn().unwrap();
-    let measured = celery(database, broker, &["measure", &runs.to_string()]).output().unwrap();
+    let measured = celery(database, broker, &["measure", &runs.to_string(), nothing, when]).output().unwrap();
     let pid = rustix::process::Pid::from_raw(worker.id().cast_signed()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     worker.wait().unwrap();
@@ -89,11 +96,11 @@ fn through_celery(database: &Database<'_>, broker: &Vhost<'_>, slots: usize, run
     serde_json::from_slice(&measured.stdout).unwrap()
 }
 
-async fn latency(machine: &Machine, celery: &Value) {
+async fn latency(machine: &Machine, when: &BareScript, celery: &Value) {
     let (mut bares, mut attunes) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         let start = now();
-        bares.push(since(start, &bare(NOW)));
+        bares.push(since(start, &bare(when)));
         let start = now();
         let id = machine.submit("now", json!({})).await;
         machine.ended(id).await;
@@ -244,9 +251,10 @@ async fn main() {
     machine.push(&[("nothing", "", NOTHING), ("now", "", NOW)]).await;
     let folder = tempfile::tempdir().unwrap();
 
+    let scripts = [NOTHING, NOW].map(BareScript::new);
     let start = Instant::now();
     for _ in 0..BATCH {
-        bare(NOTHING);
+        bare(&scripts[0]);
     }
     let spawn_loop = BATCH as f64 / start.elapsed().as_secs_f64();
     let mut table = vec![format!(
@@ -255,12 +263,12 @@ async fn main() {
     )];
     let mut lines = Vec::new();
     for slots in SLOTS {
-        let peer = through_celery(&database, &peer_vhost, slots, BATCH);
+        let peer = through_celery(&database, &peer_vhost, &scripts, slots, BATCH);
         let agent = agent(folder.path(), &database, &vhost, &format!("slots-{slots}"), slots);
         let first = machine.submit("now", json!({})).await;
         machine.ended(first).await;
         if slots == 1 {
-            latency(&machine, &peer).await;
+            latency(&machine, &scripts[1], &peer).await;
         }
         let rate = BATCH as f64 / machine.run_all("nothing", BATCH).await.as_secs_f64();
         drop(agent);

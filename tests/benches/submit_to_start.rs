@@ -4,12 +4,12 @@
 
 #![expect(clippy::print_stdout, reason = "a report")]
 
-use std::{
-    process::Command,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use attune_tests::{latencies::Comparison, service::Machine};
+use attune_tests::{
+    latencies::{BareScript, Comparison},
+    service::Machine,
+};
 use serde_json::json;
 
 const RUNS: usize = 200;
@@ -24,9 +24,9 @@ fn since(start: u128, printed: &str) -> Duration {
     Duration::from_nanos(started.saturating_sub(start) as u64)
 }
 
-fn bare() -> Duration {
+fn bare(script: &BareScript) -> Duration {
     let start = now();
-    let output = Command::new("/bin/sh").args(["-c", SCRIPT]).output().expect("there is a shell");
+    let output = script.command().output().expect("there is a shell");
     since(start, &String::from_utf8_lossy(&output.stdout))
 }
 
@@ -44,9 +44,10 @@ async fn main() {
     let worker = machine.start(machine.settings()).await;
     // the first one unpacks the pack
     through_attune(&machine).await;
+    let script = BareScript::new(SCRIPT);
     let (mut bares, mut attunes) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
-        bares.push(bare());
+        bares.push(bare(&script));
         attunes.push(through_attune(&machine).await);
     }
     worker.drain().await;

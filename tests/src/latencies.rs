@@ -1,8 +1,9 @@
 //! Latencies against a baseline of the same run, as a table and a line of JSON.
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, fs, path::Path, process::Command, time::Duration};
 
 use serde_json::json;
+use tempfile::NamedTempFile;
 
 /// What was measured, and what it is held against.
 #[derive(Debug)]
@@ -46,5 +47,36 @@ impl Comparison<'_> {
             "baseline": named(&baseline), "attune": named(&measured), "ratio": named(&ratio),
         });
         text + &line.to_string()
+    }
+}
+
+/// A shell script in a file of its own: the command that Attune runs, to be run without it.
+#[derive(Debug)]
+pub struct BareScript(NamedTempFile);
+
+impl BareScript {
+    /// Writes the script.
+    ///
+    /// # Panics
+    /// When there is no room for it.
+    #[must_use]
+    pub fn new(script: &str) -> Self {
+        let file = NamedTempFile::new().expect("there is a folder for temporary files");
+        fs::write(&file, script).expect("there is room for a script");
+        Self(file)
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A process that runs it, without any environment.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.arg(self.path()).env_clear();
+        command
     }
 }

@@ -103,6 +103,8 @@ fn values_that_are_too_short_are_shown_and_named() {
     insta::assert_snapshot!(told.join("\n"), @"
     secret values, and lines of them, that are shorter than 6 characters are not masked: parameter 'pin', 'port'
     secret values, and lines of them, that are shorter than 6 characters are not masked: parameter 'spaces'
+    secret values, and lines of them, that are shorter than 6 characters are not masked: parameter 'key'
+    secret values, and lines of them, that are shorter than 6 characters are not masked: parameter 'account'
     secret values, and lines of them, that are shorter than 6 characters are not masked: parameter 'p10', 'p11', 'p12', 'p13', 'p14', 'p15', 'p16', 'p17', 'p18', 'p19', 'p20', 'p21', 'p22', 'p23', 'p24', 'p25', 'p26', 'p27', 'p28', 'p29' and 5 more
     ");
     assert_eq!(redactor(&json!({"pin": "1234", "long": "123456"})).text("1234 123456"), "1234 ********");
