@@ -53,6 +53,7 @@ pub async fn run(store: Arc<dyn Store>, agent: Arc<dyn Store>) {
     suite.lists_are_filtered_and_paged().await;
     suite.requirements_show_what_waits().await;
     suite.workers_come_and_go().await;
+    suite.three_missed_heartbeats_make_a_worker_lost().await;
     suite.live_workers_of_one_name_stay_and_lost_ones_are_forgotten().await;
     suite.a_worker_may_register_again().await;
     suite.whoever_is_not_registered_claims_nothing().await;

@@ -1,6 +1,6 @@
 //! Who registers, and with what.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use attune_common::{
     model::{
@@ -27,6 +27,25 @@ impl Suite {
         let silent = self.silent_worker("silent").await;
         self.agent.drain_worker(silent).await.unwrap();
         while status(silent).await != WorkerStatus::Lost {}
+    }
+
+    /// Whoever looks before the third heartbeat is missed must see it online, and nobody who looks after that.
+    pub(super) async fn three_missed_heartbeats_make_a_worker_lost(&self) {
+        // times in the store are of milliseconds
+        let (interval, exact) = (Duration::from_millis(300), Duration::from_millis(10));
+        let id = WorkerId::new();
+        let before = Instant::now();
+        self.register(id, "missed", interval).await;
+        let registered = Instant::now();
+        loop {
+            let asked = Instant::now();
+            match self.find(id).await.unwrap().status {
+                WorkerStatus::Lost => {
+                    break assert!(before.elapsed() + exact > interval * 3, "it had missed fewer than three");
+                }
+                _ => assert!(asked - registered < interval * 3 + exact, "it has missed more than three"),
+            }
+        }
     }
 
     pub(super) async fn live_workers_of_one_name_stay_and_lost_ones_are_forgotten(&self) {

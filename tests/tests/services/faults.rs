@@ -22,7 +22,7 @@ use attune_common::{
 };
 use attune_tests::{
     postgres,
-    processes::{description, marked},
+    processes::{description, marked, parents},
     rabbitmq, seed,
     service::Machine,
 };
@@ -94,11 +94,11 @@ async fn whatever_breaks_every_execution_has_one_outcome() {
     }
     println!("submitted in {all_submitted:?}, ended in {:?}: {:?}", start.elapsed(), strikes.counts());
 
-    nothing_runs(work.folder()).await;
+    nothing_runs(&work).await;
     println!("nothing runs after {:?}", start.elapsed());
     tokio::task::block_in_place(|| fleet.stop());
     println!("stopped after {:?}", start.elapsed());
-    nothing_runs(work.folder()).await;
+    nothing_runs(&work).await;
     println!("{}", work.check().await);
     let printed = fleet.printed();
     println!("{} MB of log", printed.len() / 1_000_000);
@@ -121,12 +121,18 @@ async fn push(machine: &Machine) {
     machine.push(&actions).await;
 }
 
-/// Waits until nothing of any action lives.
-async fn nothing_runs(folder: &Path) {
-    let mark = format!("ATTUNE_ACTION_FOLDER={}", folder.display());
+/// Waits until nothing of any action lives, nor a supervisor, which shows the execution in its title.
+async fn nothing_runs(work: &Work) {
+    let mark = format!("ATTUNE_ACTION_FOLDER={}", work.folder().display());
+    let is_supervisor = |pid: &i32| {
+        let title = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = title.split(['\0', ' ']).filter_map(|word| word.parse::<ExecutionId>().ok());
+        words.any(|id| work.ids.contains_key(&id))
+    };
     let start = Instant::now();
     loop {
-        let alive = marked(&mark);
+        let supervisors = parents().into_keys().filter(is_supervisor);
+        let alive: Vec<i32> = marked(&mark).into_iter().chain(supervisors).collect();
         if alive.is_empty() {
             return;
         }

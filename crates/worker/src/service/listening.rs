@@ -72,7 +72,10 @@ impl Listening {
             State::Hearing(listener) => match listener.wake().await {
                 Ok(wake) => {
                     self.pause = FIRST_PAUSE;
-                    self.health.met(Condition::Doorbell);
+                    // the time to look says nothing of a broker that may still refuse what is to be followed
+                    if !listener.offers() || matches!(wake, Wake::LookForWork | Wake::Offered(_)) {
+                        self.health.met(Condition::Doorbell);
+                    }
                     return wake;
                 }
                 Err(error) => error,
