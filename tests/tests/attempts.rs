@@ -9,6 +9,20 @@ use attune_tests::{
 };
 use serde_json::json;
 
+/// What every action has in its environment.
+const VARIABLES: [&str; 10] = [
+    "ATTUNE_ACTION",
+    "ATTUNE_ARTIFACTS_DIR",
+    "ATTUNE_ATTEMPT",
+    "ATTUNE_EXEC_ID",
+    "ATTUNE_PACK_DIR",
+    "ATTUNE_PACK_REF",
+    "HOME",
+    "LANG",
+    "PATH",
+    "TMPDIR",
+];
+
 #[tokio::test]
 async fn an_action_runs_and_its_result_and_log_are_recorded() {
     let machine = Machine::new().await;
@@ -73,19 +87,8 @@ async fn an_action_has_these_variables_and_no_others() {
     {
         let id = machine.submit(name, json!({})).await;
         machine.ended(id).await;
-        let mut expected = vec![
-            "ATTUNE_ACTION",
-            "ATTUNE_ARTIFACTS_DIR",
-            "ATTUNE_ATTEMPT",
-            "ATTUNE_EXEC_ID",
-            "ATTUNE_PACK_DIR",
-            "ATTUNE_PACK_REF",
-            "CARGO_MANIFEST_DIR",
-            "HOME",
-            "LANG",
-            "PATH",
-            "TMPDIR",
-        ];
+        let mut expected = VARIABLES.to_vec();
+        expected.push("CARGO_MANIFEST_DIR");
         expected.extend(own);
         expected.sort_unstable();
         assert_eq!(machine.log(id, 1).await.lines().collect::<Vec<_>>(), expected, "{name}");
@@ -141,18 +144,6 @@ func main() {
     // not the first on the path, where it may be a script of pyenv that adds variables of its own
     found.runtimes.extend(configured("python", Path::new("/usr/bin/python3")).await.runtimes);
     let worker = machine.start_with(machine.settings(), found);
-    let own = [
-        "ATTUNE_ACTION",
-        "ATTUNE_ARTIFACTS_DIR",
-        "ATTUNE_ATTEMPT",
-        "ATTUNE_EXEC_ID",
-        "ATTUNE_PACK_DIR",
-        "ATTUNE_PACK_REF",
-        "HOME",
-        "LANG",
-        "PATH",
-        "TMPDIR",
-    ];
     for (runtime, added) in [
         ("python", &["PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"][..]),
         ("ruby", &[]),
@@ -166,7 +157,7 @@ func main() {
         // only once the worker has compiled its library
         told.retain(|name| *name != "PYTHONPYCACHEPREFIX");
         told.sort_unstable();
-        let mut expected: Vec<&str> = own.iter().chain(added).copied().collect();
+        let mut expected: Vec<&str> = VARIABLES.iter().chain(added).copied().collect();
         expected.sort_unstable();
         assert_eq!(told, expected, "{runtime}");
     }

@@ -14,7 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::{
     problem::{Kind, Problem},
     state::ApiState,
-    views::{AttemptEvent, ExecutionSummary, ExecutionView, FollowEvent, StatusEvent},
+    views::{AttemptEvent, ExecutionSummary, FollowEvent, StatusEvent},
 };
 
 /// Shortest and longest time between two looks at the store; it grows while nothing happens.
@@ -122,8 +122,7 @@ impl Follower {
             let execution = self.execution().await?;
             let news = self.tell(&execution).await?;
             if execution.status.is_final() {
-                let earlier_attempts = self.state.store.earlier_attempts(self.id).await?;
-                let view = ExecutionView::from_model(&execution, earlier_attempts, &[]);
+                let view = self.state.view(&execution).await?;
                 return self.send(FollowEvent::End(Box::new(view))).await;
             }
             pause = if news { POLL.0 } else { (pause * 2).min(POLL.1) };

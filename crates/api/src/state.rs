@@ -5,12 +5,13 @@ use std::{sync::Arc, time::Duration};
 use attune_common::{
     artifact_store::ArtifactStore,
     doorbell::{self, Doorbell, Ring},
-    store::Store,
+    model::{Execution, ExecutionStatus},
+    store::{Store, StoreError},
 };
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 
-use crate::token::TokenDigest;
+use crate::{token::TokenDigest, views::ExecutionView};
 
 /// Longest time between two looks for expired leases.
 const MAX_REAP_INTERVAL: Duration = Duration::from_secs(5);
@@ -51,5 +52,18 @@ impl ApiState {
     /// Rings the doorbell.
     pub(crate) async fn ring(&self, ring: &Ring) {
         doorbell::ring(&*self.doorbell, ring).await;
+    }
+
+    /// Everything that may be shown of an execution.
+    pub(crate) async fn view(&self, execution: &Execution) -> Result<ExecutionView, StoreError> {
+        let workers = match execution.status {
+            ExecutionStatus::Queued => self.store.workers().await?,
+            _ => Vec::new(),
+        };
+        let earlier_attempts = match execution.attempt {
+            0 => Vec::new(),
+            _ => self.store.earlier_attempts(execution.id).await?,
+        };
+        Ok(ExecutionView::from_model(execution, earlier_attempts, &workers))
     }
 }

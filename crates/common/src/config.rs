@@ -5,6 +5,7 @@
 
 pub mod keys;
 pub mod layers;
+mod values;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,13 +47,13 @@ pub struct Database {
     /// `sqlite:///path/to/file` or `postgres://user:password@host/database`. May hold a password, hence secret.
     pub url: Option<SecretString>,
     /// Most connections to PostgreSQL; how many by default depends on the program.
-    #[serde(deserialize_with = "layers::connections")]
+    #[serde(deserialize_with = "values::connections")]
     pub max_connections: Option<u32>,
     /// On SQLite, how often to look for what other processes wrote.
-    #[serde(deserialize_with = "layers::duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub poll_interval: Duration,
     /// On PostgreSQL, how often to look for work of which no ring told.
-    #[serde(deserialize_with = "layers::duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub sweep_interval: Duration,
 }
 
@@ -97,31 +98,31 @@ pub struct Worker {
     /// Taints: the worker takes only what tolerates all of them.
     pub taints: BTreeSet<Taint>,
     /// How often the worker tells that it lives and renews its leases.
-    #[serde(deserialize_with = "layers::duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub heartbeat_interval: Duration,
     /// How long a lease lasts without renewal; as long as it takes to be lost by default ([`Worker::lease`]).
-    #[serde(deserialize_with = "layers::duration_or_default")]
+    #[serde(deserialize_with = "values::duration_or_default")]
     pub lease: Option<Duration>,
     /// How long a stopping worker lets its executions finish.
-    #[serde(deserialize_with = "layers::duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub shutdown_timeout: Duration,
     /// Address on which probes are answered; none by default.
     pub health_addr: Option<String>,
     /// How many executions the worker takes before it stops; no limit by default.
     pub max_executions: Option<u32>,
     /// How long a worker that has nothing to do goes on; for ever by default.
-    #[serde(deserialize_with = "layers::optional_duration")]
+    #[serde(deserialize_with = "values::optional_duration")]
     pub exit_when_idle: Option<Duration>,
     /// Limit of an attempt whose action sets none.
-    #[serde(deserialize_with = "layers::duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub default_timeout: Duration,
     /// Time between the polite and the final signal.
-    #[serde(deserialize_with = "layers::duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub kill_grace: Duration,
     /// Where packs are unpacked and language caches live.
     pub cache_dir: PathBuf,
     /// How long unpacked packs and environments stay after their last use.
-    #[serde(deserialize_with = "layers::duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub environment_max_age: Duration,
     /// What environments may take on the disk, in bytes.
     pub environment_max_bytes: u64,
@@ -134,7 +135,7 @@ pub struct Worker {
     /// Largest artifacts of an attempt, all together, in bytes.
     pub max_artifact_bytes: u64,
     /// How long storing the artifacts of an attempt may take.
-    #[serde(deserialize_with = "layers::duration")]
+    #[serde(deserialize_with = "values::duration")]
     pub artifact_timeout: Duration,
     /// Names of environment variables that actions and installers inherit.
     pub pass_environment: Vec<String>,

@@ -12,8 +12,7 @@ use crate::confinement::RunAs;
 
 /// Those of the files that the user could read whom actions run as; without one it is the worker's own user. Pipes, which are
 /// empty once they are read, are none. Access control lists (`acl(5)`) are not looked at.
-#[must_use]
-pub fn exposed(files: &[PathBuf], run_as: Option<RunAs>) -> Vec<&Path> {
+fn exposed(files: &[PathBuf], run_as: Option<RunAs>) -> Vec<&Path> {
     let exposed = |path: &&PathBuf| match run_as {
         None => fs::metadata(path).is_ok_and(|file| file.is_file()),
         Some(user) => is_reachable(path, user),
@@ -34,10 +33,12 @@ fn is_reachable(path: &Path, user: RunAs) -> bool {
 
 fn may(place: &fs::Metadata, user: RunAs, access: u32) -> bool {
     // the first class that fits decides; root needs none
-    let shift = match () {
-        () if place.uid() == user.uid => 6,
-        () if place.gid() == user.gid => 3,
-        () => 0,
+    let shift = if place.uid() == user.uid {
+        6
+    } else if place.gid() == user.gid {
+        3
+    } else {
+        0
     };
     user.uid == 0 || place.mode() >> shift & access != 0
 }

@@ -45,16 +45,12 @@ impl ResultBuffer {
             OutputFormat::Yaml | OutputFormat::Jsonl if self.cut => return,
             _ => {}
         }
-        self.cut |= data.len() > self.limit;
-        let (surplus, data) = data.split_at(data.len().saturating_sub(self.limit));
-        if !surplus.is_empty() {
-            self.drop_first(self.kept.len());
-            self.lines_before += line_ends(surplus);
-        }
-        self.kept.extend_from_slice(data);
-        // moving the bytes only now and then keeps the cost of each byte constant
-        if self.kept.len() > 2 * self.limit {
-            self.trim();
+        for piece in data.chunks(self.limit.max(1)) {
+            self.kept.extend_from_slice(piece);
+            // moving the bytes only now and then keeps the cost of each byte constant
+            if self.kept.len() > 2 * self.limit {
+                self.trim();
+            }
         }
         self.cut |= self.kept.len() > self.limit;
     }
@@ -62,14 +58,10 @@ impl ResultBuffer {
     fn trim(&mut self) {
         let surplus = self.kept.len().saturating_sub(self.limit);
         if surplus > 0 {
-            self.drop_first(surplus);
+            self.lines_before += memchr::memchr_iter(b'\n', &self.kept[..surplus]).count();
+            self.kept.drain(..surplus);
             self.cut = true;
         }
-    }
-
-    fn drop_first(&mut self, bytes: usize) {
-        self.lines_before += line_ends(&self.kept[..bytes]);
-        self.kept.drain(..bytes);
     }
 
     /// Reads the result. With a schema it has to fit that.
@@ -118,10 +110,6 @@ impl ResultBuffer {
         }
         Ok(Some(result))
     }
-}
-
-fn line_ends(data: &[u8]) -> usize {
-    memchr::memchr_iter(b'\n', data).count()
 }
 
 /// The JSON document at the end of the text: one line of it, or as many as the document has.

@@ -4,7 +4,7 @@ use attune_common::{
     config::nearest,
     doorbell::Ring,
     model::{Action, ActionRef, Execution, ExecutionId, ExecutionStatus, parameters},
-    store::{ExecutionFilter, NewExecution, StoreError},
+    store::{ExecutionFilter, NewExecution},
 };
 use axum::{
     Json,
@@ -116,7 +116,7 @@ async fn submit_execution(
     }
     let location = [(header::LOCATION, format!("/api/v1/executions/{}", execution.id))];
     let status = if submission.created { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, location, Json(view(&state, &execution).await?)).into_response())
+    Ok((status, location, Json(state.view(&execution).await?)).into_response())
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -185,7 +185,7 @@ async fn get_execution(
     Segment(id): Segment<ExecutionId>,
 ) -> Result<Json<ExecutionView>, Problem> {
     let execution = find(&state, id).await?;
-    Ok(Json(view(&state, &execution).await?))
+    Ok(Json(state.view(&execution).await?))
 }
 
 /// Asks for the end of an execution. One that has ended stays as it is.
@@ -211,7 +211,7 @@ async fn cancel_execution(
     if execution.status == ExecutionStatus::Running {
         state.ring(&Ring::CancelRequested { execution: id }).await;
     }
-    Ok(Json(view(&state, &execution).await?))
+    Ok(Json(state.view(&execution).await?))
 }
 
 /// The execution of an id.
@@ -224,18 +224,6 @@ fn unknown(id: ExecutionId) -> Problem {
         Kind::NotFound,
         format!("there is no execution {id}; the list of executions shows those there are"),
     )
-}
-
-async fn view(state: &ApiState, execution: &Execution) -> Result<ExecutionView, StoreError> {
-    let workers = match execution.status {
-        ExecutionStatus::Queued => state.store.workers().await?,
-        _ => Vec::new(),
-    };
-    let earlier_attempts = match execution.attempt {
-        0 => Vec::new(),
-        _ => state.store.earlier_attempts(execution.id).await?,
-    };
-    Ok(ExecutionView::from_model(execution, earlier_attempts, &workers))
 }
 
 fn check_submittable(action: &Action) -> Result<(), Problem> {

@@ -142,27 +142,22 @@ fn detail(execution: &ExecutionView, now: Timestamp, paint: Paint) -> String {
         ],
         paint,
     );
+    let mut add = |heading: &str, content: &str| {
+        text.extend(["\n", &paint.paint(Tone::Dim, heading), "\n", content]);
+    };
     for (name, value) in [
         ("parameters", Some(Value::from(execution.parameters.clone()))),
         ("result", execution.result.clone()),
     ] {
         if let Some(value) = value.filter(|value| *value != serde_json::json!({})) {
-            for part in ["\n", &paint.paint(Tone::Dim, name), "\n", &pretty(&value), "\n"] {
-                text.push_str(part);
-            }
+            add(name, &(pretty(&value) + "\n"));
         }
     }
     if !execution.earlier_attempts.is_empty() {
-        let list = earlier_attempts(&execution.earlier_attempts, now, paint);
-        for part in ["\n", &paint.paint(Tone::Dim, "earlier attempts"), "\n", &list] {
-            text.push_str(part);
-        }
+        add("earlier attempts", &earlier_attempts(&execution.earlier_attempts, now, paint));
     }
     if !execution.artifacts.is_empty() {
-        let list = artifacts::table(&execution.artifacts, paint);
-        for part in ["\n", &paint.paint(Tone::Dim, "artifacts"), "\n", &list] {
-            text.push_str(part);
-        }
+        add("artifacts", &artifacts::table(&execution.artifacts, paint));
     }
     text
 }

@@ -17,7 +17,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 impl Executor {
-    /// Records the outcome; tries again until the store has answered, or the lease is gone.
+    /// Records the outcome; tries again until the store has answered, or the lease is gone: then what the action left is removed.
     pub(super) async fn finish(
         &self,
         fence: Fence,
@@ -26,31 +26,15 @@ impl Executor {
         log: Vec<NewLogChunk>,
         end: &watch::Sender<Option<EndReason>>,
     ) {
-        let left = outcome.artifacts.clone();
-        if !self.record(fence, status, outcome, log, end).await {
-            self.artifacts.remove(fence.execution, fence.attempt, &left).await;
-        }
-    }
-
-    /// Whether the outcome is recorded.
-    async fn record(
-        &self,
-        fence: Fence,
-        status: ExecutionStatus,
-        outcome: Outcome,
-        log: Vec<NewLogChunk>,
-        end: &watch::Sender<Option<EndReason>>,
-    ) -> bool {
         let finish = || self.store.finish(fence, status, outcome.clone(), log.clone());
         let lost = format!("outcome dropped ({status})");
         if !self.insist(fence, end, Operation::Finish, finish, "cannot record the outcome", &lost).await {
-            return false;
+            return self.artifacts.remove(fence.execution, fence.attempt, &outcome.artifacts).await;
         }
         self.metrics.finished(status);
         self.metrics.log_stored(bytes(&log));
         self.metrics.log_dropped(outcome.log_bytes_dropped);
         tracing::info!(execution = %fence.execution, %status, error = outcome.error, "finished");
-        true
     }
 
     /// Gives an execution back: an attempt that only ran out of its lease would count.
