@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use attune_common::{
-    model::{Artifact, ExecutionStatus, LogStream, Outcome, WorkerId},
+    model::{Artifact, Execution, ExecutionStatus, LogStream, Outcome, WorkerId},
     store::{Fence, StoreError},
 };
 use tokio::task::JoinSet;
@@ -162,7 +162,8 @@ impl Suite {
         for _ in 0..2 {
             let log = vec![piece(0, LogStream::Stdout, b"once"), piece(4, LogStream::Stdout, b" only")];
             self.agent.finish(fence, ExecutionStatus::Succeeded, outcome(), log).await.unwrap();
-            ended.push(self.store.execution(execution.id).await.unwrap().unwrap());
+            let read = self.store.execution(execution.id).await.unwrap().unwrap();
+            ended.push(Execution { read_at: execution.read_at, ..read });
         }
         assert_eq!(ended[0], ended[1]);
         let chunks = self.store.read_log(execution.id, 1, 0, 1000).await.unwrap();

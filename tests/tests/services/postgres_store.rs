@@ -11,6 +11,7 @@ use attune_tests::{
     store_conformance,
 };
 use sqlx::Row;
+use uuid::{Uuid, Variant};
 
 use crate::{LONG, backend, both, open};
 
@@ -26,6 +27,25 @@ async fn it_conforms_with_agents_that_may_only_do_what_agents_need() {
     let database = postgres::shared().database_with_roles().await;
     let (api, agent) = both(&database).await;
     store_conformance::run(api, agent).await;
+}
+
+/// Submitters whose clocks differ write one list, in the order of the database's clock.
+#[tokio::test]
+async fn an_id_begins_with_the_time_of_the_database() {
+    let database = postgres::shared().database().await;
+    let store = backend(&database.url("owner")).await.store();
+    push_action(&*store, "mine.work", 1).await;
+    let mut last = None;
+    for _ in 0..20 {
+        let execution = submit(&*store, "mine.work").await;
+        let id = Uuid::from(execution.id);
+        let (seconds, nanoseconds) = id.get_timestamp().expect("it has a time").to_unix();
+        assert_eq!((id.get_version_num(), id.get_variant()), (7, Variant::RFC4122), "{id}");
+        let milliseconds = execution.created_at.as_millisecond();
+        assert_eq!(seconds * 1000 + u64::from(nanoseconds) / 1_000_000, milliseconds.unsigned_abs(), "{id}");
+        assert!(last < Some(execution.id), "{id}");
+        last = Some(execution.id);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -247,10 +247,10 @@ fn duration_seconds(execution: &Execution) -> Option<f64> {
     let started = execution.started_at?;
     let end = match execution.finished_at {
         Some(finished) => finished,
-        None if execution.status == ExecutionStatus::Running => Timestamp::now(),
+        None if execution.status == ExecutionStatus::Running => execution.read_at,
         // given back to the queue: that attempt's end is not known
         None => return None,
     };
-    // the database's clock may be ahead of this machine's
+    // a clock may be set back
     Some(end.duration_since(started).as_secs_f64().max(0.0))
 }

@@ -153,24 +153,35 @@ AS $$
     SELECT e.id, e.attempt, e.cancel_requested FROM attune.executions e WHERE e.worker = holder AND e.status = 'running'
 $$;
 
+-- Puts pieces of log where they belong. Those that are there already come from a first try whose answer was lost.
+CREATE FUNCTION attune.write_log(
+    of_execution uuid, of_attempt bigint, positions bigint[], streams text[], pieces bytea[]
+) RETURNS void
+LANGUAGE sql
+AS $$
+    INSERT INTO attune.log_chunks (execution, attempt, position, stream, written_at, data)
+    SELECT of_execution, of_attempt, p.position, p.stream, statement_timestamp(), p.data
+    FROM unnest(positions, streams, pieces) AS p (position, stream, data)
+    ON CONFLICT DO NOTHING
+$$;
+
 -- Adds to the log of a running attempt; false when the fence is stale. The row is held until the pieces are in, so that no
--- other end comes between. Pieces that are there already come from a first try whose answer was lost.
+-- other end comes between.
 CREATE FUNCTION attune_agent.append_log(
     fenced_execution uuid, fenced_attempt bigint, fenced_worker uuid, positions bigint[], streams text[], pieces bytea[]
 ) RETURNS boolean
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH current AS (
-        SELECT e.id FROM attune.executions e
-        WHERE e.id = fenced_execution AND e.attempt = fenced_attempt AND e.worker = fenced_worker AND e.status = 'running'
-        FOR SHARE
-    ), written AS (
-        INSERT INTO attune.log_chunks (execution, attempt, position, stream, written_at, data)
-        SELECT c.id, fenced_attempt, p.position, p.stream, statement_timestamp(), p.data
-        FROM current c, unnest(positions, streams, pieces) AS p (position, stream, data)
-        ON CONFLICT DO NOTHING
-    )
-    SELECT EXISTS (SELECT FROM current)
+BEGIN
+    PERFORM FROM attune.executions e
+    WHERE e.id = fenced_execution AND e.attempt = fenced_attempt AND e.worker = fenced_worker AND e.status = 'running'
+    FOR SHARE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    PERFORM attune.write_log(fenced_execution, fenced_attempt, positions, streams, pieces);
+    RETURN true;
+END
 $$;
 
 -- Records the outcome of an attempt with the last of its log; false when the fence is stale. The same outcome again is no
@@ -195,10 +206,7 @@ BEGIN
               AND e.status = new_status AND e.outcome = new_outcome
         );
     END IF;
-    INSERT INTO attune.log_chunks (execution, attempt, position, stream, written_at, data)
-    SELECT fenced_execution, fenced_attempt, p.position, p.stream, statement_timestamp(), p.data
-    FROM unnest(positions, streams, pieces) AS p (position, stream, data)
-    ON CONFLICT DO NOTHING;
+    PERFORM attune.write_log(fenced_execution, fenced_attempt, positions, streams, pieces);
     RETURN true;
 END
 $$;
@@ -229,10 +237,7 @@ BEGIN
         INSERT INTO attune.earlier_attempts (execution, attempt, worker_name, started_at, ended_at, outcome)
         VALUES (released.id, released.attempt, released.worker_name, released.started_at, statement_timestamp(), attempt_outcome);
     END IF;
-    INSERT INTO attune.log_chunks (execution, attempt, position, stream, written_at, data)
-    SELECT released.id, released.attempt, p.position, p.stream, statement_timestamp(), p.data
-    FROM unnest(positions, streams, pieces) AS p (position, stream, data)
-    ON CONFLICT DO NOTHING;
+    PERFORM attune.write_log(released.id, released.attempt, positions, streams, pieces);
     RETURN true;
 END
 $$;

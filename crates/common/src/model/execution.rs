@@ -173,6 +173,8 @@ pub struct Execution {
     pub finished_at: Option<Timestamp>,
     /// How it ended.
     pub outcome: Option<Outcome>,
+    /// When the store told this, by its clock: what still runs has been running until then.
+    pub read_at: Timestamp,
 }
 
 /// An attempt after which the execution went back to the queue. The last one is told by the execution itself.

@@ -18,7 +18,8 @@ use crate::{
 macro_rules! execution_columns {
     () => {
         "id, action, pack_version, pack_digest, parameters, requirement, status, attempt, attempts_left, cancel_requested, \
-         worker, worker_name, lease_expires_at, idempotency_key, created_at, started_at, finished_at, outcome"
+         worker, worker_name, lease_expires_at, idempotency_key, created_at, started_at, finished_at, outcome, \
+         statement_timestamp() AS read_at"
     };
 }
 pub(super) use execution_columns;
@@ -47,6 +48,7 @@ pub(super) fn execution(row: &PgRow) -> Result<Execution> {
             .try_get::<Option<Value>, _>("outcome")?
             .map(|stored| json::from_stored("outcome", stored))
             .transpose()?,
+        read_at: time(row, "read_at")?,
     })
 }
 

@@ -14,8 +14,12 @@ use crate::{
 /// Every column of an execution that [`execution`] reads.
 macro_rules! execution_columns {
     () => {
-        "id, action, pack_version, pack_digest, parameters, requirement, status, attempt, attempts_left, \
-         cancel_requested, worker, worker_name, lease_expires_at, idempotency_key, created_at, started_at, finished_at, outcome"
+        concat!(
+            "id, action, pack_version, pack_digest, parameters, requirement, status, attempt, attempts_left, cancel_requested,
+             worker, worker_name, lease_expires_at, idempotency_key, created_at, started_at, finished_at, outcome, ",
+            now!(),
+            " AS read_at"
+        )
     };
 }
 pub(super) use execution_columns;
@@ -41,6 +45,7 @@ pub(super) fn execution(row: &SqliteRow) -> Result<Execution> {
         started_at: optional(row, "started_at", |millis| timestamp("started_at", millis))?,
         finished_at: optional(row, "finished_at", |millis| timestamp("finished_at", millis))?,
         outcome: optional(row, "outcome", |text: String| from_json("outcome", &text))?,
+        read_at: time(row, "read_at")?,
     })
 }
 
