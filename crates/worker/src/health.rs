@@ -86,6 +86,7 @@ struct Turn {
 struct State {
     conditions: [Standing; Condition::ALL.len()],
     turns: [Option<Turn>; Loop::ALL.len()],
+    reservation: Option<String>,
 }
 
 /// The health of one worker, shared by all who set it and all who ask.
@@ -100,6 +101,7 @@ impl Default for Health {
         let state = State {
             conditions: Condition::ALL.map(|_| Standing::Unmet("not yet".into())),
             turns: [None; Loop::ALL.len()],
+            reservation: None,
         };
         Self { state: Arc::new(Mutex::new(state)), metrics: Arc::default() }
     }
@@ -134,6 +136,17 @@ impl Health {
     /// Says that a condition does not hold, and why. The reason is read by anybody who can reach the probes.
     pub fn unmet(&self, condition: Condition, reason: impl Into<Cow<'static, str>>) {
         self.state().conditions[condition as usize] = Standing::Unmet(reason.into());
+    }
+
+    /// Says what is less than it could be though the worker is ready, or that nothing is any more.
+    pub fn set_reservation(&self, reservation: Option<String>) {
+        self.state().reservation = reservation;
+    }
+
+    /// What is less than it could be though the worker is ready.
+    #[must_use]
+    pub fn reservation(&self) -> Option<String> {
+        self.state().reservation.clone()
     }
 
     /// Says that a loop turns, and within what time it turns again. A loop that has never turned has not started.

@@ -106,6 +106,8 @@ async fn three_hundred_agents_share_the_few_connections_of_a_pooler() {
         by.insert(ended.worker_name);
     }
     assert!(by.len() > 1, "one worker did everything: {by:?}");
+    let said = "work is looked for every 5s: a pooler in front of the database lets no notification through";
+    assert!(workers.iter().all(|worker| worker.health.reservation().as_deref() == Some(said)));
     for worker in &workers {
         worker.stop.drain();
     }

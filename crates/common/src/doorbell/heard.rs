@@ -16,6 +16,11 @@ use tokio::{
 use super::{DoorbellError, Listener, Offer, Ring, Wake};
 use crate::stagger::stagger;
 
+/// A listener that hears nothing, and looks every `sweep_interval`.
+pub(super) fn deaf(sweep_interval: Duration) -> Box<dyn Listener> {
+    Box::new(DeafListener { sweep: sweep(sweep_interval) })
+}
+
 /// A listener that looks by itself every `sweep_interval`. Its task is what `hear` makes: it hears until the connection is
 /// lost, and returns why it is.
 pub(super) fn listener<Hearing>(
@@ -32,11 +37,31 @@ where
         let reason = hearing.await;
         told.end(DoorbellError(format!("lost the connection that listens: {reason}")));
     });
+    Box::new(TaskListener { heard, sweep: sweep(sweep_interval), _task: task })
+}
+
+fn sweep(interval: Duration) -> Interval {
     // agents that were started together must not look together for ever
-    let first = Instant::now() + stagger(sweep_interval);
-    let mut sweep = tokio::time::interval_at(first, sweep_interval);
+    let first = Instant::now() + stagger(interval);
+    let mut sweep = tokio::time::interval_at(first, interval);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    Box::new(TaskListener { heard, sweep, _task: task })
+    sweep
+}
+
+struct DeafListener {
+    sweep: Interval,
+}
+
+#[async_trait]
+impl Listener for DeafListener {
+    async fn wake(&mut self) -> Result<Wake, DoorbellError> {
+        self.sweep.tick().await;
+        Ok(Wake::Sweep)
+    }
+
+    fn only_looks(&self) -> Option<Duration> {
+        Some(self.sweep.period())
+    }
 }
 
 /// What was heard and not yet told: any number of rings is one reason to look. The end is told last, and once.

@@ -69,7 +69,7 @@ impl Doorbell for PostgresDoorbell {
                 hint,
                 "a pooler in front of the database lets no notification through: looking for work instead"
             );
-            return Ok(heard::listener(self.sweep_interval, |_| std::future::pending()));
+            return Ok(heard::deaf(self.sweep_interval));
         };
         Ok(heard::listener(
             self.sweep_interval,

@@ -108,13 +108,19 @@ fn respond(request: &Request<Incoming>, health: &Health) -> Response<Full<Bytes>
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
-    let probe = |good: &str, asked: Result<(), String>| match asked {
+    let probe = |good: &str, asked: Result<(), String>, bad: &str| match asked {
         Ok(()) => plain(StatusCode::OK, TEXT, format!("{good}\n")),
-        Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not {good}: {why}\n")),
+        Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{bad}: {why}\n")),
     };
     match request.uri().path() {
-        "/livez" => probe("live", health.live(Instant::now())),
-        "/readyz" => probe("ready", health.ready(Instant::now())),
+        "/livez" => probe("live", health.live(Instant::now()), "not live"),
+        "/readyz" => {
+            let ready = match health.reservation() {
+                Some(reservation) => format!("ready, but {reservation}"),
+                None => "ready".to_owned(),
+            };
+            probe(&ready, health.ready(Instant::now()), "not ready")
+        }
         "/metrics" => match health.metrics_text() {
             Ok(text) => plain(StatusCode::OK, metrics::MEDIA_TYPE, text),
             Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),

@@ -64,6 +64,11 @@ impl Listening {
                     if !listener.offers() {
                         self.health.met(Condition::Doorbell);
                     }
+                    self.health.set_reservation(listener.only_looks().map(|every| {
+                        format!(
+                            "work is looked for every {every:?}: a pooler in front of the database lets no notification through"
+                        )
+                    }));
                     self.state = State::Hearing(listener);
                     return Wake::Sweep;
                 }
