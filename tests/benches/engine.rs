@@ -26,6 +26,9 @@ const SCRIPT: &str = "exit 0";
 /// A single line of ten gigabytes.
 const OUTPUT_BYTES: u64 = 10_000_000_000;
 
+/// Time between two looks for an end.
+const LOOK: Duration = Duration::from_micros(200);
+
 fn bare(script: &BareScript) -> Duration {
     let start = Instant::now();
     let status = script.command().status().expect("there is a shell");
@@ -36,7 +39,10 @@ fn bare(script: &BareScript) -> Duration {
 async fn through_attune(machine: &Machine) -> Duration {
     let start = Instant::now();
     let id = machine.submit("nothing", json!({})).await;
-    machine.ended(id).await;
+    // looked at far more often than tests look, whose pauses would be a large part of what is measured
+    while !machine.store.execution(id).await.expect("it answers").expect("it exists").status.is_final() {
+        std::thread::sleep(LOOK);
+    }
     start.elapsed()
 }
 

@@ -52,6 +52,8 @@ pub async fn run(store: Arc<dyn Store>, agent: Arc<dyn Store>) {
     suite.log_pieces_come_back_in_order_and_by_offset().await;
     suite.lists_are_filtered_and_paged().await;
     suite.requirements_show_what_waits().await;
+    suite.the_oldest_that_wait_are_told_by_requirement().await;
+    suite.how_long_it_runs_is_told_by_the_stores_clock().await;
     suite.workers_come_and_go().await;
     suite.three_missed_heartbeats_make_a_worker_lost().await;
     suite.live_workers_of_one_name_stay_and_lost_ones_are_forgotten().await;

@@ -20,7 +20,7 @@ use utoipa::openapi::{
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    auth,
+    auth, lost_rings,
     problem::{Kind, Problem},
     routes,
     state::ApiState,
@@ -103,7 +103,7 @@ pub fn openapi() -> OpenApi {
     OpenApiBuilder::new().info(info).paths(paths).components(Some(components)).build()
 }
 
-/// Serves the API and takes executions away from silent workers, until `shutdown` is cancelled.
+/// Serves the API, takes executions away from silent workers, and rings again where rings were lost, until `shutdown` is cancelled.
 ///
 /// Then event streams end, requests may go on for ten seconds, and what is still open after that is dropped.
 ///
@@ -120,6 +120,8 @@ pub async fn serve(
     let stopping = state.stopping.clone();
     let reaping = reaper::run(state.store.clone(), state.doorbell.clone(), state.reap_interval());
     let reaper = tokio::spawn(stopping.clone().run_until_cancelled_owned(reaping));
+    let ringing = lost_rings::run(state.store.clone(), state.doorbell.clone(), state.reap_interval());
+    let ringer = tokio::spawn(stopping.clone().run_until_cancelled_owned(ringing));
     let serving =
         axum::serve(listener, router(state)).with_graceful_shutdown(stopping.clone().cancelled_owned());
     let deadline = async {
@@ -135,6 +137,7 @@ pub async fn serve(
     };
     stopping.cancel();
     reaper.await.context("the reaper ended early")?;
+    ringer.await.context("looking for lost rings ended early")?;
     served
 }
 

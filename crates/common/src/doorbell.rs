@@ -8,7 +8,7 @@ mod local;
 mod offer;
 mod postgres;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 pub use amqp::AmqpDoorbell;
 use async_trait::async_trait;
@@ -72,6 +72,18 @@ pub trait Doorbell: Send + Sync + 'static {
     async fn ring(&self, ring: &Ring) -> Result<(), DoorbellError>;
     /// Starts listening.
     async fn listen(&self) -> Result<Box<dyn Listener>, DoorbellError>;
+
+    /// Where rings for queued executions are kept until they are answered; nothing where only who listens hears them.
+    fn kept_rings(&self) -> Option<&dyn KeptRings> {
+        None
+    }
+}
+
+/// Rings that wait for an answer.
+#[async_trait]
+pub trait KeptRings: Send + Sync {
+    /// How many are kept for a requirement, without those that are being answered at this moment.
+    async fn count(&self, requirement: &Requirement) -> Result<u32, DoorbellError>;
 }
 
 /// Rings a doorbell. One that is broken only costs time, since workers also look by themselves.
@@ -93,6 +105,11 @@ pub trait Listener: Send {
     /// Whether queued executions are offered, one by one; otherwise a wake-up only says that there is something to look for.
     fn offers(&self) -> bool {
         false
+    }
+
+    /// How often work is looked for, where nothing can be heard and looking is all there is.
+    fn only_looks(&self) -> Option<Duration> {
+        None
     }
 
     /// Asks for offers of executions with these requirements, beside those that were asked for before.

@@ -68,6 +68,10 @@ pub trait ExecutionStore: Send + Sync + 'static {
     /// Asks for the end of an execution: a queued one is cancelled at once, a running one by its worker.
     /// One that has ended stays as it is. Returns the execution as it is now, or `None` when there is none.
     async fn request_cancel(&self, id: ExecutionId) -> Result<Option<Execution>>;
+    /// The oldest of the executions that have been queued for longer than this, by requirement, and at most `each` of every one.
+    /// One that went back to the queue counts from its submission.
+    async fn oldest_waiting(&self, than: Duration, each: u32)
+    -> Result<Vec<(Requirement, Vec<ExecutionId>)>>;
     /// Every requirement with how many executions wait for it and how many run, by text.
     async fn requirements(&self) -> Result<Vec<RequirementLoad>>;
 }

@@ -1,6 +1,6 @@
 //! Packs, and what is submitted of them until somebody takes it.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use attune_common::{
     model::{ExecutionId, ExecutionStatus, Outcome, Parameters},
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::{LONG, Suite, fence};
+use crate::waiting;
 
 impl Suite {
     pub(super) async fn packs_are_replaced_and_archives_stay(&self) {
@@ -108,6 +109,37 @@ impl Suite {
         let python = loads.iter().find(|load| load.requirement.to_string() == "python").unwrap();
         assert_eq!((python.waiting, python.running), (2, 1));
         assert_eq!(python.oldest_waiting, Some(first.created_at));
+    }
+
+    pub(super) async fn the_oldest_that_wait_are_told_by_requirement(&self) {
+        let mut perl = Vec::new();
+        for _ in 0..3 {
+            perl.push(self.submit("suite.once-perl").await.id);
+        }
+        let java = self.submit("suite.once-java").await.id;
+        let told = async |than, each| {
+            let mut told = self.store.oldest_waiting(than, each).await.unwrap();
+            // what other parts of the suite left
+            told.retain(|(requirement, _)| ["perl", "java"].contains(&requirement.runtime()));
+            told.into_iter().map(|(requirement, ids)| (requirement.to_string(), ids)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(LONG, 2).await, [], "nothing has waited for that long");
+        let expected = [("java".to_owned(), vec![java]), ("perl".to_owned(), perl[..2].to_vec())];
+        // the stores count in milliseconds
+        let all = async || (told(Duration::ZERO, 2).await == expected).then_some(());
+        waiting::found("the clock to go on", all).await;
+        for id in perl.into_iter().chain([java]) {
+            self.store.request_cancel(id).await.unwrap();
+        }
+        assert_eq!(told(Duration::ZERO, 2).await, [], "nothing waits any more");
+    }
+
+    pub(super) async fn how_long_it_runs_is_told_by_the_stores_clock(&self) {
+        let running = self.started("suite.once-shell", LONG).await;
+        assert_eq!(Some(running.read_at), running.started_at, "it is told by the statement that started it");
+        let later = self.store.execution(running.id).await.unwrap().unwrap();
+        assert!(later.read_at >= running.read_at);
+        assert_eq!(later.started_at, running.started_at);
     }
 
     pub(super) async fn cancelling_ends_what_waits_and_asks_what_runs(&self) {

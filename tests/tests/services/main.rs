@@ -18,6 +18,7 @@ mod postgres_tls;
 mod rabbitmq_doorbell;
 mod rabbitmq_faults;
 mod rabbitmq_fleet;
+mod rabbitmq_lost_rings;
 mod rabbitmq_offers;
 mod rabbitmq_workers;
 mod readiness;

@@ -92,6 +92,7 @@ async fn work(store: &dyn Store, worker: WorkerId) {
     store.heartbeat(worker, LEASE).await.unwrap();
     store.held(worker).await.unwrap();
     store.reap().await.unwrap();
+    store.oldest_waiting(Duration::ZERO, 20).await.unwrap();
     store.workers().await.unwrap();
     push_action(store, "mine.other", 1).await;
     let submitted = submit(store, "mine.other").await;

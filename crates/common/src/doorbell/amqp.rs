@@ -1,8 +1,8 @@
 //! The doorbell of RabbitMQ (<https://www.rabbitmq.com/docs>), in AMQP 0-9-1.
 //!
 //! A queued execution is a message in the queue of its requirement ([`topology`]), from which one of the workers that satisfy it
-//! is offered the execution ([`subscription`]). Rings are confirmed by the broker ([`ringing`]). There is no outbox: a ring that
-//! was lost between the store and the broker is found by the look at everything that every listener has from time to time.
+//! is offered the execution ([`subscription`]). Rings are confirmed by the broker ([`ringing`]). There is no outbox: what a
+//! ring was lost for is found by the look at everything that every listener has from time to time, and rung for again by the API.
 
 mod broker;
 mod ringing;
@@ -21,7 +21,7 @@ use self::{
     broker::{PATIENCE, told},
     subscription::{Order, Subscription},
 };
-use super::{Doorbell, DoorbellError, Listener, Ring, Wake, heard};
+use super::{Doorbell, DoorbellError, KeptRings, Listener, Ring, Wake, heard};
 use crate::{config::MessageQueue, requirement::Requirement};
 
 /// Messages through a broker.
@@ -62,6 +62,17 @@ impl Doorbell for AmqpDoorbell {
         let orders = subscription.orders();
         let heard = heard::listener(self.sweep_interval, move |heard| subscription.hear(heard));
         Ok(Box::new(AmqpListener { heard, orders }))
+    }
+
+    fn kept_rings(&self) -> Option<&dyn KeptRings> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl KeptRings for AmqpDoorbell {
+    async fn count(&self, requirement: &Requirement) -> Result<u32, DoorbellError> {
+        self.ringing.kept(&self.broker, requirement).await
     }
 }
 

@@ -17,10 +17,11 @@ use tokio::{
 
 use super::{
     broker::{Broker, PATIENCE, told},
-    topology::{self, CONTROL, EXECUTIONS},
+    topology::{self, CONTROL, EXECUTIONS, REPLY_SUCCESS},
 };
 use crate::{
     doorbell::{DoorbellError, Ring},
+    requirement::Requirement,
     stagger::stagger,
 };
 
@@ -68,6 +69,22 @@ impl Ringing {
             Ok(Err(error)) => told(&error),
             Err(_) if line.is_blocked() => return Err(broker.failed(BLOCKED)),
             Err(_) => format!("no confirmation within {PATIENCE:?}"),
+        };
+        self.give_up(&line).await;
+        Err(broker.failed(&reason))
+    }
+
+    /// How many rings wait in the queue of a requirement, if there is one.
+    pub(super) async fn kept(
+        &self,
+        broker: &Broker,
+        requirement: &Requirement,
+    ) -> Result<u32, DoorbellError> {
+        let line = self.line(broker).await?;
+        let reason = match timeout(PATIENCE, line.kept(requirement)).await {
+            Ok(Ok(kept)) => return Ok(kept),
+            Ok(Err(error)) => told(&error),
+            Err(_) => format!("no answer within {PATIENCE:?}"),
         };
         self.give_up(&line).await;
         Err(broker.failed(&reason))
@@ -158,6 +175,16 @@ impl Line {
         // those who do not follow it, or followed the one before, look for what they could follow
         self.publish(CONTROL, &ShortString::default(), &payload).await?;
         Ok(confirmation)
+    }
+
+    async fn kept(&self, requirement: &Requirement) -> lapin::Result<u32> {
+        // of its own: asking for a queue that is not there closes the channel
+        let channel = self.connection.create_channel().await?;
+        let waiting = topology::waiting_in(&channel, &topology::queue_name(requirement)).await?;
+        if waiting.is_some() {
+            channel.close(REPLY_SUCCESS, "asked".into()).await?;
+        }
+        Ok(waiting.unwrap_or(0))
     }
 
     /// Publishes, and waits for the broker to confirm it. What no queue takes comes back with the confirmation.

@@ -27,7 +27,7 @@ use tokio::{
 
 use super::{
     broker::{PATIENCE, told},
-    topology,
+    topology::{self, REPLY_SUCCESS},
 };
 use crate::{
     doorbell::{
@@ -42,9 +42,6 @@ use crate::{
 /// How long offers are kept in hand after no more were wanted: an action that ends within this time is followed by the next
 /// one without asking the broker for it, and another worker need not wait for longer.
 const LINGER: Duration = Duration::from_millis(20);
-
-/// The reply code of a channel that is closed because it is not needed any more (AMQP 0-9-1, section 1.2 of the reference).
-const REPLY_SUCCESS: u16 = 200;
 
 /// What a listener asks of its subscription.
 #[derive(Debug)]

@@ -10,8 +10,9 @@
 //! Everybody declares what they use, with the same arguments: whoever comes first makes it.
 
 use lapin::{
-    Channel, ExchangeKind,
+    Channel, ErrorKind, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    protocol::{AMQPErrorKind, AMQPSoftError},
     types::{AMQPValue, FieldTable, LongString, ShortString},
 };
 use sha2::{Digest, Sha256};
@@ -26,6 +27,9 @@ pub(super) const CONTROL: &str = "attune.control";
 
 /// Longest name of a queue, in bytes (<https://www.rabbitmq.com/docs/queues#names>).
 const LONGEST_NAME: usize = 255;
+
+/// The reply code of a channel that is closed because it is not needed any more (AMQP 0-9-1, section 1.2 of the reference).
+pub(super) const REPLY_SUCCESS: u16 = 200;
 
 /// Milliseconds after which a queue that nobody uses is deleted (<https://www.rabbitmq.com/docs/ttl#queue-ttl>): a week. What
 /// waits in it is still in the store.
@@ -60,6 +64,22 @@ pub(super) async fn declare_queue(channel: &Channel, name: &ShortString) -> lapi
     arguments.insert("x-expires".into(), UNUSED.into());
     channel.queue_declare(name.clone(), durable, arguments).await?;
     bind(channel, name, EXECUTIONS, name).await
+}
+
+/// How many messages are in a queue and not delivered; `None` when there is no such queue, which closes the channel.
+pub(super) async fn waiting_in(channel: &Channel, name: &ShortString) -> lapin::Result<Option<u32>> {
+    let ask = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    match channel.queue_declare(name.clone(), ask, FieldTable::default()).await {
+        Ok(queue) => Ok(Some(queue.message_count())),
+        Err(error) => match error.kind() {
+            ErrorKind::ProtocolError(refused)
+                if *refused.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) =>
+            {
+                Ok(None)
+            }
+            _ => Err(error),
+        },
+    }
 }
 
 /// Makes a queue for one worker, which the broker deletes with its connection, and returns its name.

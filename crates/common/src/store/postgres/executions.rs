@@ -1,12 +1,15 @@
 //! Executions in PostgreSQL, as those who submit them see them.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
-use sqlx::{Postgres, QueryBuilder, Row};
+use sqlx::{Postgres, QueryBuilder, Row, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{LONG_PATIENCE, PATIENCE, PostgresStore, json, rows, rows::execution_columns};
+use super::{LONG_PATIENCE, PATIENCE, PostgresStore, json, leases::interval, rows, rows::execution_columns};
 use crate::{
     model::{Action, EarlierAttempt, Execution, ExecutionId, ExecutionStatus},
+    requirement::Requirement,
     store::{
         ExecutionFilter, ExecutionStore, MAX_EARLIER_ATTEMPTS, NewExecution, RequirementLoad, Result,
         StoreError, Submission,
@@ -30,14 +33,13 @@ impl ExecutionStore for PostgresStore {
             .ok_or_else(|| StoreError::NotFound(format!("action {}", new.action)))?;
         let action: Action = rows::json(&current, "definition")?;
         let insert = sqlx::query(concat!(
-            "WITH needed AS (INSERT INTO attune.requirements (requirement) VALUES ($7) ON CONFLICT DO NOTHING)
+            "WITH needed AS (INSERT INTO attune.requirements (requirement) VALUES ($6) ON CONFLICT DO NOTHING)
              INSERT INTO attune.executions (id, action_ref, action, pack_version, pack_digest, parameters, requirement,
                                             attempts_left, idempotency_key, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, statement_timestamp())
+             VALUES (attune.new_execution_id(), $1, $2, $3, $4, $5, $6, $7, $8, statement_timestamp())
              ON CONFLICT (idempotency_key) DO NOTHING RETURNING ",
             execution_columns!()
         ))
-        .bind(Uuid::from(ExecutionId::new()))
         .bind(new.action.to_string())
         .bind(json::to_stored(&action)?)
         .bind(current.try_get::<&str, _>("version")?)
@@ -115,6 +117,29 @@ impl ExecutionStore for PostgresStore {
             Some(row) => rows::execution(&row).map(Some),
             None => self.execution(id).await,
         }
+    }
+
+    async fn oldest_waiting(
+        &self,
+        than: Duration,
+        each: u32,
+    ) -> Result<Vec<(Requirement, Vec<ExecutionId>)>> {
+        let query = sqlx::query(
+            "SELECT r.requirement, o.ids FROM attune.requirements r
+             CROSS JOIN LATERAL (SELECT array_agg(e.id ORDER BY e.created_at, e.id) AS ids
+                                 FROM (SELECT id, created_at FROM attune.executions
+                                       WHERE status = 'queued' AND requirement = r.requirement
+                                         AND created_at < statement_timestamp() - $1
+                                       ORDER BY created_at, id LIMIT $2) e) o
+             WHERE o.ids IS NOT NULL ORDER BY r.requirement COLLATE \"C\"",
+        )
+        .bind(interval(than))
+        .bind(i64::from(each));
+        let read = |row: &PgRow| {
+            let ids: Vec<Uuid> = row.try_get("ids")?;
+            Ok((rows::text(row, "requirement")?, ids.into_iter().map(Into::into).collect()))
+        };
+        self.fetch(PATIENCE, query).await?.iter().map(read).collect()
     }
 
     async fn requirements(&self) -> Result<Vec<RequirementLoad>> {

@@ -1,11 +1,14 @@
 //! Executions in SQLite, as those who submit them see them.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::{SqliteStore, now, rows, rows::execution_columns};
 use crate::{
     model::{Action, EarlierAttempt, Execution, ExecutionId},
+    requirement::Requirement,
     store::{
         ExecutionFilter, ExecutionStore, MAX_EARLIER_ATTEMPTS, NewExecution, RequirementLoad, Result,
         StoreError, Submission,
@@ -104,6 +107,35 @@ impl ExecutionStore for SqliteStore {
             Some(row) => rows::execution(&row).map(Some),
             None => self.execution(id).await,
         }
+    }
+
+    async fn oldest_waiting(
+        &self,
+        than: Duration,
+        each: u32,
+    ) -> Result<Vec<(Requirement, Vec<ExecutionId>)>> {
+        let rows = sqlx::query(concat!(
+            "SELECT requirement, id FROM (
+                 SELECT requirement, id, created_at,
+                        row_number() OVER (PARTITION BY requirement ORDER BY created_at, id) AS place
+                 FROM executions WHERE status = 'queued' AND created_at < ",
+            now!(),
+            " - ?1)
+             WHERE place <= ?2 ORDER BY requirement, created_at, id"
+        ))
+        .bind(i64::try_from(than.as_millis()).unwrap_or(i64::MAX))
+        .bind(each)
+        .fetch_all(&self.reader)
+        .await?;
+        let mut waiting: Vec<(Requirement, Vec<ExecutionId>)> = Vec::new();
+        for row in &rows {
+            let (requirement, id) = (rows::text(row, "requirement")?, rows::text(row, "id")?);
+            match waiting.last_mut().filter(|(of, _)| *of == requirement) {
+                Some((_, ids)) => ids.push(id),
+                None => waiting.push((requirement, vec![id])),
+            }
+        }
+        Ok(waiting)
     }
 
     async fn requirements(&self) -> Result<Vec<RequirementLoad>> {
