@@ -81,7 +81,8 @@ async fn whatever_breaks_every_execution_has_one_outcome() {
         strikes.recover(&fleet);
         fleet.revive();
         if work.ids.len() < count {
-            if random.u8(..3) == 0 {
+            let drawn = random.u8(..3) == 0;
+            if drawn || strikes.are_late(work.ids.len() as f64 / count as f64) {
                 strikes.strike(&mut fleet);
             }
             work.submit(SUBMITTED, &mut random).await;
@@ -93,6 +94,7 @@ async fn whatever_breaks_every_execution_has_one_outcome() {
         tokio::time::sleep(TURN).await;
     }
     println!("submitted in {all_submitted:?}, ended in {:?}: {:?}", start.elapsed(), strikes.counts());
+    assert_eq!(strikes.missing(), Vec::<String>::new(), "so few executions leave no time for every strike");
 
     nothing_runs(&work).await;
     println!("nothing runs after {:?}", start.elapsed());

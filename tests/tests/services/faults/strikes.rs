@@ -99,6 +99,17 @@ impl Strikes {
         &self.counts
     }
 
+    /// Those that never came.
+    pub(super) fn missing(&self) -> Vec<String> {
+        let all = deck().into_iter().map(|strike| format!("{strike:?}"));
+        all.filter(|strike| !self.counts.contains_key(strike)).collect()
+    }
+
+    /// Whether so few came that not all may have come when everything is submitted, of which this is the part so far.
+    pub(super) fn are_late(&self, part: f64) -> bool {
+        (self.counts.values().sum::<usize>() as f64) < part * deck().len() as f64
+    }
+
     /// Undoes what has lasted long enough.
     pub(super) fn recover(&mut self, fleet: &Fleet) {
         let now = Instant::now();
