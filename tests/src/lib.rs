@@ -2,7 +2,7 @@
 //!
 //! [`binaries`] builds and finds the programs, [`dev`] runs `attune dev` in a folder of its own, [`service`] runs workers in the
 //! test process, [`agent`] in one of their own. [`store_conformance`] is what every store must do, [`lease_model`] why that is
-//! enough and [`lease_replay`] that it is the same; [`seeding`] puts the least into a store. [`static_agent`] is the agent that runs
+//! enough and [`lease_replay`] that it is the same; [`seeding`] puts the least into a store, [`interpreters`] writes interpreters that do not work. [`static_agent`] is the agent that runs
 //! anywhere, [`rootfs`] is where, [`podman`] starts it in containers, [`control_plane`] is what they work for. [`s3`] keeps
 //! artifacts, [`postgres`] starts database servers, [`rabbitmq`] brokers ([`private_server`] takes them away), [`proxy`] networks that break. [`processes`] tells what
 //! runs, [`latencies`] reports what benches measure, [`seed`] repeats what was chosen at random.
@@ -15,6 +15,7 @@ mod certificates;
 pub mod control_plane;
 pub mod dev;
 pub mod files;
+pub mod interpreters;
 pub mod latencies;
 pub mod lease_model;
 pub mod lease_replay;

@@ -127,17 +127,29 @@ impl Environments {
         Ok(prepared)
     }
 
-    async fn environment(&self, wanted: Wanted<'_>, bounds: &Bounds) -> Result<Prepared, NotPrepared> {
-        let mut prepared = Prepared {
-            pack: wanted.pack.to_owned(),
-            variables: variables::of_runtime(wanted.runtime, &self.settings)
+    /// What a process of a runtime needs when nothing is installed for it.
+    ///
+    /// # Errors
+    /// When the caches of the runtime cannot be made.
+    pub fn surroundings(
+        &self,
+        pack: &Path,
+        runtime: &str,
+        interpreter: Option<&Interpreter>,
+    ) -> anyhow::Result<Prepared> {
+        Ok(Prepared {
+            pack: pack.to_owned(),
+            variables: variables::of_runtime(runtime, &self.settings)
                 .context("cannot make the caches of the runtime")?,
-            path: Vec::new(),
+            path: interpreter.and_then(|one| one.path.parent()).map(Path::to_owned).into_iter().collect(),
             interpreter: None,
             in_use: Vec::new(),
-        };
+        })
+    }
+
+    async fn environment(&self, wanted: Wanted<'_>, bounds: &Bounds) -> Result<Prepared, NotPrepared> {
+        let mut prepared = self.surroundings(wanted.pack, wanted.runtime, wanted.interpreter)?;
         let Some(interpreter) = wanted.interpreter else { return Ok(prepared) };
-        prepared.path.extend(interpreter.path.parent().map(Path::to_owned));
         let search_path = variables::search_path(&prepared.path, &self.settings.search_path);
         let recipe = match recipe::choose(wanted.pack, wanted.runtime, &search_path)? {
             Choice::Recipe(recipe) => recipe,

@@ -27,15 +27,17 @@ use crate::{
     health::Metrics,
     interpreter,
     log_writer::LogWriter,
+    offered::Offered,
     output::ResultBuffer,
     packs::PackCache,
     params::{self, Delivery},
     process::{self, EndReason, Limits, ProcessSpec},
     redact::Redactor,
-    runtime_detect::{Detection, Interpreter, Runtime},
+    runtime_detect::{Detection, Interpreter, Rejected, Runtime},
     settings::ExecutionSettings,
     stop,
     verdict::{self, Attempt, Verdict},
+    verification::Verification,
     workspace::Workspace,
 };
 
@@ -51,7 +53,8 @@ pub struct Executor {
     packs: PackCache,
     environments: Environments,
     artifacts: ArtifactCollector,
-    detection: Arc<Detection>,
+    offered: Offered,
+    verification: Verification,
     settings: Arc<ExecutionSettings>,
     metrics: Arc<Metrics>,
 }
@@ -63,20 +66,22 @@ impl Executor {
         doorbell: Arc<dyn Doorbell>,
         artifacts: ArtifactStore,
         worker: WorkerId,
-        detection: Detection,
+        offered: Offered,
         settings: ExecutionSettings,
         metrics: Arc<Metrics>,
     ) -> Self {
         let settings = Arc::new(settings);
+        let environments = Environments::new(settings.clone());
         Self {
             packs: PackCache::new(settings.cache_dir.join("packs")),
-            environments: Environments::new(settings.clone()),
+            verification: Verification::new(offered.clone(), environments.clone(), settings.clone()),
+            environments,
             artifacts: ArtifactCollector {
                 store: artifacts,
                 limits: settings.artifacts,
                 grace: settings.kill_grace,
             },
-            detection: Arc::new(detection),
+            offered,
             settings,
             store,
             doorbell,
@@ -85,9 +90,18 @@ impl Executor {
         }
     }
 
+    /// Verifies all interpreters, before anything runs.
+    ///
+    /// # Errors
+    /// When one of them does not run scripts.
+    pub async fn verify_ahead(&self, stop: &stop::StopSignal) -> anyhow::Result<()> {
+        self.verification.of_all(stop).await
+    }
+
     /// Prepares what all current packs need, before anything runs.
     pub async fn prepare_ahead(&self, stop: &stop::StopSignal) {
-        ahead::prepare(&self.store, &self.packs, &self.environments, &self.detection, stop).await;
+        let detection = self.offered.detection();
+        ahead::prepare(&self.store, &self.packs, &self.environments, &detection, stop).await;
     }
 
     /// Keeps the caches tidy. Never returns.
@@ -140,8 +154,12 @@ impl Executor {
         end: &watch::Sender<Option<EndReason>>,
     ) -> anyhow::Result<Attempt> {
         let action = &execution.action;
+        let detection = match self.usable(&execution, end).await {
+            Ok(detection) => detection,
+            Err(reason) => return Ok(verdict::given_back(&verdict::shown(&reason, &redactor))),
+        };
+        let chosen = chosen(&detection, &execution)?;
         let workspace = Workspace::create(&self.settings)?;
-        let chosen = self.interpreter(&execution)?;
         let interpreter = chosen.map(|(_, interpreter)| interpreter);
         let timeout = action.timeout().unwrap_or(self.settings.default_timeout);
 
@@ -230,15 +248,35 @@ impl Executor {
         }
     }
 
-    /// What runs the action; nothing for one that runs by itself.
-    fn interpreter(&self, execution: &Execution) -> anyhow::Result<Option<(&Runtime, &Interpreter)>> {
-        if execution.action.runner_type == runtime::NATIVE {
-            return Ok(None);
+    /// The interpreters that are offered, once the one that an execution gets is verified.
+    ///
+    /// # Errors
+    /// Why nothing of what was offered when it was claimed can run it.
+    async fn usable(
+        &self,
+        execution: &Execution,
+        end: &watch::Sender<Option<EndReason>>,
+    ) -> Result<Arc<Detection>, String> {
+        let runner = &execution.action.runner_type;
+        loop {
+            let detection = self.offered.detection();
+            if runner == runtime::NATIVE {
+                return Ok(detection);
+            }
+            let chosen = interpreter::choose(&detection, &execution.requirement);
+            let Some((runtime, one)) = chosen else {
+                let withdrawn = detection.rejected.iter().rev().find(|of| of.runtime == *runner);
+                return match withdrawn {
+                    Some(Rejected { path, reason, .. }) => {
+                        Err(format!("{} does not run scripts: {reason}", path.display()))
+                    }
+                    None => Ok(detection),
+                };
+            };
+            if self.verification.of(runtime, one, end.subscribe()).await.is_ok() {
+                return Ok(detection);
+            }
         }
-        let chosen = interpreter::choose(&self.detection, &execution.requirement);
-        chosen
-            .map(Some)
-            .ok_or_else(|| anyhow!("this worker has no interpreter for '{}'", execution.requirement))
     }
 
     fn command(
@@ -299,6 +337,18 @@ async fn redactor(execution: &Arc<Execution>) -> anyhow::Result<Redactor> {
         Redactor::new(&execution.action.parameters, &execution.parameters)
     });
     Ok(prepared.await.context("preparing the redaction of secrets was interrupted")??)
+}
+
+/// What runs the action; nothing for one that runs by itself.
+fn chosen<'a>(
+    detection: &'a Detection,
+    execution: &Execution,
+) -> anyhow::Result<Option<(&'a Runtime, &'a Interpreter)>> {
+    if execution.action.runner_type == runtime::NATIVE {
+        return Ok(None);
+    }
+    let chosen = interpreter::choose(detection, &execution.requirement);
+    chosen.map(Some).ok_or_else(|| anyhow!("this worker has no interpreter for '{}'", execution.requirement))
 }
 
 fn described(interpreter: &Interpreter) -> String {

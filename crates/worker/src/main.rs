@@ -71,7 +71,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
         "worker.runtimes names no runtime: set it, for instance to {}=python=/usr/bin/python3, or use attune-agent, which finds them",
         keys::variable("worker.runtimes")
     );
-    tracing::info!(runtimes = runtimes.len(), "verifying the runtimes");
+    tracing::info!(runtimes = runtimes.len(), "asking the runtimes for their versions");
     let detection = detect(&Options::configured(runtimes, "worker.runtimes")).await?;
     startup::serve(&configuration, WorkerKind::Worker, detection).await
 }

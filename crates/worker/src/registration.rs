@@ -14,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::{
     capacity,
     health::{Condition, Health, Loop, STUCK_AFTER, metrics::Operation},
+    offered::Offered,
     running::Running,
     runtime_detect::Detection,
     settings::WorkerSettings,
@@ -52,14 +53,14 @@ pub(crate) async fn register(
     store: &Arc<dyn Store>,
     id: WorkerId,
     settings: &WorkerSettings,
-    capabilities: &Capabilities,
+    offered: &Offered,
 ) -> Result<(), StoreError> {
     let worker = NewWorker {
         id,
         name: settings.name.clone(),
         kind: settings.kind,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        capabilities: capabilities.clone(),
+        capabilities: (*offered.capabilities()).clone(),
         slots: settings.slots,
         heartbeat_interval: settings.heartbeat_interval,
     };
@@ -74,10 +75,11 @@ pub(crate) async fn heartbeat(
     store: Arc<dyn Store>,
     id: WorkerId,
     settings: WorkerSettings,
-    capabilities: Capabilities,
+    offered: Offered,
     running: Running,
     health: Health,
 ) -> Infallible {
+    let mut changes = offered.changes();
     let mut ticks = tokio::time::interval(settings.heartbeat_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut renewed = Instant::now();
@@ -85,7 +87,11 @@ pub(crate) async fn heartbeat(
     let mut unknown = Vec::new();
     loop {
         health.turned(Loop::Heartbeat, settings.heartbeat_interval + STUCK_AFTER);
-        ticks.tick().await;
+        tokio::select! {
+            _ = ticks.tick() => {}
+            // what others are told must not be more than what there is
+            Ok(()) = changes.changed() => registered = false,
+        }
         let before = running.attempts();
         let asked = Instant::now();
         match store.heartbeat(id, settings.lease).await {
@@ -104,13 +110,13 @@ pub(crate) async fn heartbeat(
                     registered = false;
                 }
                 if !registered {
-                    registered = register_again(&store, id, &settings, &capabilities).await;
+                    registered = register_again(&store, id, &settings, &offered).await;
                 }
             }
             Err(StoreError::NotFound(_)) => {
                 health.unmet(Condition::Registered, "the store does not know this worker any more");
                 tracing::warn!(worker = %id, "the store does not know this worker any more");
-                registered = register_again(&store, id, &settings, &capabilities).await;
+                registered = register_again(&store, id, &settings, &offered).await;
             }
             Err(error) => {
                 health.metrics().store_failed(Operation::Heartbeat);
@@ -125,9 +131,9 @@ async fn register_again(
     store: &Arc<dyn Store>,
     id: WorkerId,
     settings: &WorkerSettings,
-    capabilities: &Capabilities,
+    offered: &Offered,
 ) -> bool {
-    let registered = register(store, id, settings, capabilities).await;
+    let registered = register(store, id, settings, offered).await;
     match &registered {
         Ok(()) => tracing::info!(worker = %id, "registered again"),
         Err(error) => tracing::warn!(%error, "cannot register again, trying with the next heartbeat"),

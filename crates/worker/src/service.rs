@@ -10,16 +10,17 @@ mod listening;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use attune_common::{
     artifact_store::ArtifactStore,
     doorbell::Doorbell,
-    model::{Capabilities, WorkerId, WorkerKind},
+    model::{WorkerId, WorkerKind},
     reaper,
     store::Store,
     timer,
 };
 use tokio::{
+    sync::watch,
     task::{JoinError, JoinSet},
     time::{Instant, MissedTickBehavior},
 };
@@ -32,7 +33,9 @@ use self::{
 use crate::{
     executor::Executor,
     health::{Condition, Health, Loop, STUCK_AFTER, metrics::Operation},
-    leftovers, process, registration,
+    leftovers,
+    offered::{Current, Offered},
+    process, registration,
     running::Running,
     runtime_detect::Detection,
     settings::WorkerSettings,
@@ -52,7 +55,9 @@ pub struct WorkerService {
     store: Arc<dyn Store>,
     doorbell: Arc<dyn Doorbell>,
     settings: WorkerSettings,
-    capabilities: Capabilities,
+    offered: Offered,
+    /// Of what is offered; those that were not seen yet.
+    changes: watch::Receiver<Current>,
     executor: Executor,
     health: Health,
     progress: Progress,
@@ -79,7 +84,7 @@ impl WorkerService {
         health: Health,
     ) -> Self {
         let id = WorkerId::new();
-        let capabilities = registration::capabilities(&detection, &settings);
+        let offered = Offered::new(detection, &settings);
         let metrics = health.metrics().clone();
         metrics.describe(settings.kind, settings.slots);
         let executor = Executor::new(
@@ -87,7 +92,7 @@ impl WorkerService {
             doorbell.clone(),
             artifacts,
             id,
-            detection,
+            offered.clone(),
             settings.execution.clone(),
             metrics,
         );
@@ -97,7 +102,8 @@ impl WorkerService {
             doorbell,
             progress: Progress::new(settings.limits),
             settings,
-            capabilities,
+            changes: offered.changes(),
+            offered,
             executor,
             health,
             running: Running::default(),
@@ -111,7 +117,8 @@ impl WorkerService {
     /// what runs.
     ///
     /// # Errors
-    /// When the worker cannot register, or when its heartbeat ends, which should never happen.
+    /// When the worker cannot register, when none of its interpreters runs scripts (of `attune-worker`, when one does not), or when
+    /// its heartbeat ends, which should never happen.
     /// Failures of the store or the doorbell in between are waited out.
     pub async fn run(mut self, mut stop: StopSignal) -> anyhow::Result<()> {
         process::prepare_control_groups();
@@ -124,13 +131,14 @@ impl WorkerService {
         )));
         let _tidy = AbortOnDropHandle::new(tokio::spawn(self.executor.tidy()));
         if self.settings.kind == WorkerKind::Worker {
+            self.executor.verify_ahead(&stop).await?;
             self.executor.prepare_ahead(&stop).await;
             if stop.stage() != Stage::Run {
                 return Ok(());
             }
         }
         self.settings.execution.supervisors.keep_one_waiting();
-        registration::register(&self.store, self.id, &self.settings, &self.capabilities)
+        registration::register(&self.store, self.id, &self.settings, &self.offered)
             .await
             .context("cannot register the worker")?;
         tracing::info!(worker = %self.id, name = self.settings.name, slots = self.settings.slots, "registered");
@@ -142,7 +150,7 @@ impl WorkerService {
             self.store.clone(),
             self.id,
             self.settings.clone(),
-            self.capabilities.clone(),
+            self.offered.clone(),
             self.running.clone(),
             self.health.clone(),
         )));
@@ -174,6 +182,9 @@ impl WorkerService {
         );
         match reason {
             StopReason::HeartbeatEnded(error) => Err(error).context("the worker's heartbeat ended"),
+            StopReason::NothingToOffer => Err(anyhow!(
+                "none of the interpreters here runs scripts: the log says why; repair them, or use another image"
+            )),
             _ => Ok(()),
         }
     }
@@ -218,6 +229,12 @@ impl WorkerService {
                 Ok(()) = cordon.changed() => {
                     listening.accept(self.may_claim(stop));
                     self.claim_while_slots_are_free(stop, listening).await;
+                }
+                Ok(()) = self.changes.changed() => {
+                    if self.changes.borrow_and_update().detection.runtimes.is_empty() {
+                        return StopReason::NothingToOffer;
+                    }
+                    listening.forget();
                 }
                 () = timer::at(look_at) => self.claim_while_slots_are_free(stop, listening).await,
                 // a ring may have been lost: only what was looked for and is not there is idleness

@@ -79,6 +79,12 @@ pub fn failed(error: String) -> Attempt {
     }
 }
 
+/// An attempt that somebody else is to make, with what keeps this worker from it.
+#[must_use]
+pub fn given_back(reason: &str) -> Attempt {
+    Attempt { verdict: Verdict::GiveBack, ..failed(format!("given back: {reason}")) }
+}
+
 /// An error as it is stored: without secrets, and cut only after they are out.
 #[must_use]
 pub fn shown(error: &str, redactor: &Redactor) -> String {

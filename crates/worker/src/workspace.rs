@@ -99,7 +99,18 @@ impl Workspace {
     /// # Errors
     /// When the file cannot be written.
     pub fn write_parameters(&self, content: &[u8]) -> anyhow::Result<PathBuf> {
-        let path = self.folder("parameters");
+        self.write(self.folder("parameters"), content)
+    }
+
+    /// Writes a script into the working directory.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write_script(&self, name: &str, text: &str) -> anyhow::Result<PathBuf> {
+        self.write(self.directory().join(name), text.as_bytes())
+    }
+
+    fn write(&self, path: PathBuf, content: &[u8]) -> anyhow::Result<PathBuf> {
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         std::io::Write::write_all(&mut file, content)?;
         self.hand_over(&path)?;
@@ -116,32 +127,46 @@ impl Workspace {
         prepared: &Prepared,
         settings: &ExecutionSettings,
     ) -> anyhow::Result<Vec<(OsString, OsString)>> {
-        let mut all: Vec<(OsString, OsString)> = vec![
-            ("PATH".into(), variables::search_path(&prepared.path, &settings.search_path)),
-            ("HOME".into(), self.folder("home").into()),
-            ("TMPDIR".into(), self.folder("tmp").into()),
-            ("LANG".into(), "C.UTF-8".into()),
+        let mut own: Vec<(OsString, OsString)> = vec![
             ("ATTUNE_EXEC_ID".into(), execution.id.to_string().into()),
             ("ATTUNE_ACTION".into(), execution.action.r#ref.to_string().into()),
             ("ATTUNE_PACK_REF".into(), execution.action.r#ref.pack().into()),
             ("ATTUNE_PACK_DIR".into(), prepared.pack.clone().into()),
             ("ATTUNE_ATTEMPT".into(), execution.attempt.to_string().into()),
-            (ARTIFACTS_VARIABLE.into(), self.artifacts().into()),
         ];
-        all.extend(prepared.variables.iter().cloned());
         if execution.action.runner_type == "go"
             && let Some(text) = variables::go_workspace(&prepared.pack)
         {
             let file = self.folder("tmp").join("go.work");
             fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
             self.hand_over(&file)?;
-            all.push(("GOWORK".into(), file.into()));
+            own.push(("GOWORK".into(), file.into()));
         }
+        Ok(self.variables(own, prepared, settings))
+    }
+
+    /// These variables, and all that every process of a runtime gets.
+    #[must_use]
+    pub fn variables(
+        &self,
+        own: Vec<(OsString, OsString)>,
+        prepared: &Prepared,
+        settings: &ExecutionSettings,
+    ) -> Vec<(OsString, OsString)> {
+        let mut all: Vec<(OsString, OsString)> = vec![
+            ("PATH".into(), variables::search_path(&prepared.path, &settings.search_path)),
+            ("HOME".into(), self.folder("home").into()),
+            ("TMPDIR".into(), self.folder("tmp").into()),
+            ("LANG".into(), "C.UTF-8".into()),
+            (ARTIFACTS_VARIABLE.into(), self.artifacts().into()),
+        ];
+        all.extend(own);
+        all.extend(prepared.variables.iter().cloned());
         // what the worker sets itself cannot be passed on in its place
         let passed = variables::passed(settings).into_iter();
         let passed: Vec<_> = passed.filter(|(name, _)| all.iter().all(|(own, _)| own != name)).collect();
         all.extend(passed);
-        Ok(all)
+        all
     }
 }
 

@@ -8,8 +8,10 @@ use attune_common::{
     requirement::Requirement,
 };
 use attune_tests::{
+    interpreters::{BROKEN, python, shell_and_python},
     rabbitmq::{self, CONSUMER_TIMEOUT},
-    service::{Machine, RunningWorker},
+    service::{Machine, RunningWorker, runtimes},
+    waiting,
 };
 use attune_worker::settings::WorkerSettings;
 use serde_json::json;
@@ -197,4 +199,36 @@ async fn a_cancellation_is_heard_though_heartbeats_are_an_hour_apart() {
     machine.cancel(id).await;
     assert_eq!(machine.ended(id).await.status, ExecutionStatus::Cancelled);
     worker.drain().await;
+}
+
+/// A broker goes on offering what a consumer has asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_turns_out_not_to_run_is_offered_to_others() {
+    let machine = machine().await;
+    let folder = tempfile::tempdir().unwrap();
+    machine
+        .push(&[("work", "", "echo done\n"), ("python", "runner_type: python\n", "print('done')\n")])
+        .await;
+    let mut settings = heartbeats_an_hour_apart(&machine);
+    "broken".clone_into(&mut settings.name);
+    let broken = shell_and_python(&python(folder.path(), BROKEN)).await;
+    let broken = machine.start_with(settings, broken);
+    let first = machine.submit("python", json!({})).await;
+    let look = async || machine.store.earlier_attempts(first).await.unwrap().pop();
+    waiting::found("it to be given back", look).await;
+    // it listens anew, for what is left
+    let shell = machine.submit("work", json!({})).await;
+    assert_eq!(machine.ended(shell).await.worker_name.unwrap(), "broken");
+    let second = machine.submit("python", json!({})).await;
+
+    let mut settings = heartbeats_an_hour_apart(&machine);
+    "good".clone_into(&mut settings.name);
+    let good = machine.start_with(settings, runtimes("python").await);
+    for (id, attempt) in [(first, 2), (second, 1)] {
+        let ended = machine.ended(id).await;
+        assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Succeeded, attempt), "{ended:?}");
+        assert_eq!(ended.worker_name.unwrap(), "good");
+    }
+    broken.drain().await;
+    good.drain().await;
 }

@@ -144,6 +144,19 @@ impl Detection {
         self.runtimes.iter().find(|runtime| runtime.name == name)
     }
 
+    /// Turns an interpreter down after all, and its runtime with the last one.
+    pub fn reject(&mut self, runtime: &str, interpreter: &Interpreter, reason: Rejection) {
+        for of in self.runtimes.iter_mut().filter(|of| of.name == runtime) {
+            of.interpreters.retain(|one| one != interpreter);
+        }
+        let left = self.runtimes.len();
+        self.runtimes.retain(|of| !of.interpreters.is_empty());
+        if self.runtimes.len() < left {
+            self.missing.push(runtime.to_owned());
+        }
+        self.rejected.push(Rejected { runtime: runtime.to_owned(), path: interpreter.path.clone(), reason });
+    }
+
     /// The canonical names of the usable runtimes.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.runtimes.iter().map(|runtime| runtime.name.as_str())

@@ -32,6 +32,10 @@ impl WorkerService {
             listening.accept(false);
             return offer.answer(Answer::GivenBack);
         }
+        if self.changes.has_changed().unwrap_or_default() {
+            // it may be for what is offered no more; the loop listens anew
+            return offer.answer(Answer::GivenBack);
+        }
         let asked = Instant::now();
         match self.store.claim(self.id, offer.execution(), self.settings.lease).await {
             Ok(claimed) => {
@@ -106,7 +110,10 @@ impl WorkerService {
     /// Every requirement that this worker satisfies, as far as the store answers.
     pub(super) async fn satisfied_requirements(&mut self) -> Option<Vec<Requirement>> {
         match self.store.known_requirements().await {
-            Ok(known) => Some(known.into_iter().filter(|one| one.satisfied_by(&self.capabilities)).collect()),
+            Ok(known) => {
+                let capabilities = self.offered.capabilities();
+                Some(known.into_iter().filter(|one| one.satisfied_by(&capabilities)).collect())
+            }
             Err(error) => {
                 self.claim_failed();
                 tracing::warn!(%error, "cannot look for work");

@@ -22,6 +22,9 @@ pub(super) enum StopReason {
     /// There was nothing to do.
     #[error("nothing to run for {}", humantime::format_duration(*.0))]
     Idle(Duration),
+    /// Everything that it could run turned out to be broken.
+    #[error("no interpreter is left that runs scripts")]
+    NothingToOffer,
     /// The task that renews its leases ended, which it never should.
     #[error("its heartbeat ended: {0}")]
     HeartbeatEnded(JoinError),

@@ -54,6 +54,14 @@ impl Listening {
         }
     }
 
+    /// Forgets what was asked for, where it was asked for something.
+    pub(super) fn forget(&mut self) {
+        if self.offers() {
+            self.health.unmet(Condition::Doorbell, "not yet heard again");
+            self.state = State::Trying(listen(self.doorbell.clone(), Duration::ZERO));
+        }
+    }
+
     /// Waits for the next wake-up; the first one comes when it hears, or cannot. Cancel-safe.
     pub(super) async fn wake(&mut self) -> Wake {
         let lost = match &mut self.state {

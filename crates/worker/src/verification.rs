@@ -1,0 +1,343 @@
+//! Whether an interpreter runs scripts. One that tells its version need not: its standard library may be missing, a limit may be
+//! too low for it, or the user that actions run as may not read it. A worker with such an interpreter would take one execution
+//! after the other, and fail them all.
+//!
+//! A script of one line is run just as an action is: supervised, confined, with the same variables. `attune-worker` does that
+//! with everything that it is configured to have, at its start; `attune-agent` when it uses an interpreter for the first time. What
+//! does not run it is [offered](Offered) no more.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, bail};
+use attune_common::model::LogStream;
+use rustix::process::Signal;
+use tokio::sync::{OnceCell, mpsc, watch};
+
+use crate::{
+    environment::Environments,
+    offered::Offered,
+    process::{self, EndReason, Ending, Limits, Output, ProcessSpec, Status},
+    runtime_detect::{Interpreter, Rejection, Runtime},
+    settings::ExecutionSettings,
+    stop::{Stage, StopSignal},
+    workspace::Workspace,
+};
+
+/// What every script prints.
+const ANSWER: &str = "this interpreter runs scripts";
+
+/// Time that a script has: Go compiles a part of its standard library first.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Pause before the second try, which decides: a machine may be short of something for a moment.
+const SECOND_TRY: Duration = Duration::from_secs(1);
+
+/// Bytes kept of each output.
+const MAX_OUTPUT: usize = 64 * 1024;
+
+/// Longest line that is told, in characters.
+const MAX_LINE: usize = 200;
+
+/// The script of each runtime that has one, and the name of its file. Of what only a hints file knows, the language is not known.
+fn script(runtime: &str) -> Option<(&'static str, &'static str)> {
+    Some(match runtime {
+        "shell" => ("verify.sh", include_str!("verification/verify.sh")),
+        "python" => ("verify.py", include_str!("verification/verify.py")),
+        "node" => ("verify.js", include_str!("verification/verify.js")),
+        "ruby" => ("verify.rb", include_str!("verification/verify.rb")),
+        "go" => ("verify.go", include_str!("verification/verify.go")),
+        "java" => ("Verify.java", include_str!("verification/Verify.java")),
+        "r" => ("verify.R", include_str!("verification/verify.R")),
+        "perl" => ("verify.pl", include_str!("verification/verify.pl")),
+        _ => return None,
+    })
+}
+
+/// What is known of an interpreter once it is decided.
+type Verdict = Result<(), Rejection>;
+
+/// Why it is not decided: it will be asked again.
+type Undecided = anyhow::Error;
+
+/// An interpreter, and the arguments that make its file one.
+type Key = (PathBuf, Vec<String>);
+
+/// Verifies interpreters, each once. Clones share what is known.
+#[derive(Clone)]
+pub struct Verification {
+    offered: Offered,
+    environments: Environments,
+    settings: Arc<ExecutionSettings>,
+    decided: Arc<Mutex<HashMap<Key, Arc<OnceCell<Verdict>>>>>,
+}
+
+impl Verification {
+    /// Verifies what is offered.
+    #[must_use]
+    pub fn new(offered: Offered, environments: Environments, settings: Arc<ExecutionSettings>) -> Self {
+        Self { offered, environments, settings, decided: Arc::default() }
+    }
+
+    /// Verifies an interpreter, unless that is done, and withdraws one that is broken. Whoever asks meanwhile waits for the same
+    /// answer, and no longer than nobody wants its `end`. What cannot be decided counts as good this time.
+    ///
+    /// # Errors
+    /// Why it is broken.
+    pub async fn of(
+        &self,
+        runtime: &Runtime,
+        interpreter: &Interpreter,
+        mut end: watch::Receiver<Option<EndReason>>,
+    ) -> Verdict {
+        let cell = self.cell(interpreter);
+        if let Some(verdict) = cell.get() {
+            return verdict.clone();
+        }
+        // a task of its own: it goes on for the others when this one is to end
+        let (verification, runtime, interpreter) = (self.clone(), runtime.clone(), interpreter.clone());
+        let path = interpreter.path.clone();
+        let deciding = tokio::spawn(async move {
+            cell.get_or_try_init(|| verification.decide(&runtime, &interpreter)).await.cloned()
+        });
+        let decided = tokio::select! {
+            decided = deciding => decided.unwrap_or_else(|error| Err(error.into())),
+            _ = end.wait_for(Option::is_some) => return Ok(()),
+        };
+        decided.unwrap_or_else(|error| {
+            let error = format!("{error:#}");
+            tracing::warn!(path = %path.display(), error, "cannot find out whether this interpreter runs scripts");
+            Ok(())
+        })
+    }
+
+    /// Verifies everything that is offered, one after the other.
+    ///
+    /// # Errors
+    /// When an interpreter is broken.
+    pub async fn of_all(&self, stop: &StopSignal) -> anyhow::Result<()> {
+        let detection = self.offered.detection();
+        let all: Vec<(&Runtime, &Interpreter)> = detection
+            .runtimes
+            .iter()
+            .filter(|runtime| script(&runtime.name).is_some())
+            .flat_map(|runtime| runtime.interpreters.iter().map(move |interpreter| (runtime, interpreter)))
+            .collect();
+        let (of, mut stop) = (all.len(), stop.clone());
+        let (_end, reason) = watch::channel(None);
+        for (number, (runtime, interpreter)) in all.into_iter().enumerate() {
+            let (name, path, number) = (&runtime.name, interpreter.path.display(), number + 1);
+            tracing::info!(number, of, runtime = name, %path, "verifying");
+            let started = Instant::now();
+            let verdict = tokio::select! {
+                verdict = self.of(runtime, interpreter, reason.clone()) => verdict,
+                () = stop.reached(Stage::Drain) => return Ok(()),
+            };
+            if let Err(reason) = verdict {
+                bail!(
+                    "{name}: {path} does not run scripts: {reason}; repair it, or take it out of worker.runtimes"
+                );
+            }
+            let milliseconds = started.elapsed().as_millis();
+            tracing::info!(number, of, runtime = name, %path, milliseconds, "verified");
+        }
+        Ok(())
+    }
+
+    fn cell(&self, interpreter: &Interpreter) -> Arc<OnceCell<Verdict>> {
+        let key = (interpreter.path.clone(), interpreter.args.clone());
+        // nothing panics while it is held
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
+    }
+
+    async fn decide(&self, runtime: &Runtime, interpreter: &Interpreter) -> Result<Verdict, Undecided> {
+        let Some((name, text)) = script(&runtime.name) else { return Ok(Ok(())) };
+        if self.run(runtime, interpreter, name, text).await?.is_ok() {
+            return Ok(Ok(()));
+        }
+        tokio::time::sleep(SECOND_TRY).await;
+        let verdict = self.run(runtime, interpreter, name, text).await?;
+        if let Err(reason) = &verdict {
+            tracing::error!(
+                runtime = runtime.name,
+                path = %interpreter.path.display(),
+                version = interpreter.version.as_ref().map(tracing::field::display),
+                %reason,
+                "this interpreter does not run scripts and is offered no more: repair it, and start this worker anew"
+            );
+            self.offered.withdraw(&runtime.name, interpreter, reason.clone());
+        }
+        Ok(verdict)
+    }
+
+    async fn run(
+        &self,
+        runtime: &Runtime,
+        interpreter: &Interpreter,
+        name: &str,
+        text: &str,
+    ) -> Result<Verdict, Undecided> {
+        let workspace = Workspace::create(&self.settings)?;
+        let script = workspace.write_script(name, text).context("cannot write the script")?;
+        let prepared =
+            self.environments.surroundings(&workspace.directory(), &runtime.name, Some(interpreter))?;
+        let spec = ProcessSpec {
+            supervisors: self.settings.supervisors.clone(),
+            title: format!("verifying {}", interpreter.path.display()),
+            command: runtime.command(interpreter, &script),
+            environment: workspace.variables(Vec::new(), &prepared, &self.settings),
+            directory: workspace.directory(),
+            stdin: Vec::new(),
+            confinement: self.settings.confinement.clone(),
+            workspace: Some(workspace.root().to_owned()),
+        };
+        let limits = Limits {
+            timeout: PATIENCE,
+            stop_signal: Signal::TERM.as_raw(),
+            kill_grace: self.settings.kill_grace,
+        };
+        let (output, pieces) = mpsc::channel(16);
+        let (_end, reason) = watch::channel(None);
+        let reading = tokio::spawn(read(pieces));
+        let ending = process::run(spec, limits, output, reason).await;
+        let (stdout, stderr) = reading.await?;
+        match ending {
+            Ok(ending) => judge(&ending, &stdout, &stderr),
+            Err(error) => not_started(&interpreter.path, error),
+        }
+    }
+}
+
+/// Reads everything, and keeps the beginning of both outputs.
+async fn read(mut pieces: mpsc::Receiver<Output>) -> (Vec<u8>, Vec<u8>) {
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    while let Some(Output { stream, data }) = pieces.recv().await {
+        let kept = if stream == LogStream::Stdout { &mut stdout } else { &mut stderr };
+        kept.extend_from_slice(&data[..data.len().min(MAX_OUTPUT - kept.len())]);
+    }
+    (stdout, stderr)
+}
+
+/// What an ending says of the interpreter. What may have come from elsewhere decides nothing.
+fn judge(ending: &Ending, stdout: &[u8], stderr: &[u8]) -> Result<Verdict, Undecided> {
+    if ending.timed_out {
+        bail!("it did not end within {PATIENCE:?}");
+    }
+    if ending.oom_killed {
+        bail!("memory ran out");
+    }
+    if ending.status.is_kill() {
+        bail!("it {}", ending.status);
+    }
+    let answered = String::from_utf8_lossy(stdout).lines().any(|line| line.trim_end() == ANSWER);
+    Ok(match ending.status {
+        Status::Exited(0) if answered => Ok(()),
+        Status::Exited(0) => Err(Rejection::Unrecognised { first_line: first_line(stdout, stderr) }),
+        Status::Exited(code) => Err(Rejection::Failed {
+            status: Some(code),
+            signal: None,
+            first_line: first_line(stderr, stdout),
+        }),
+        Status::Signalled(signal) => Err(Rejection::Failed {
+            status: None,
+            signal: Some(signal),
+            first_line: first_line(stderr, stdout),
+        }),
+        Status::Unseen => bail!("it {}", ending.status),
+    })
+}
+
+/// What it means that it could not be started: the file may be gone, or the machine short of something.
+fn not_started(path: &Path, error: io::Error) -> Result<Verdict, Undecided> {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
+            Ok(Err(Rejection::CannotStart { error: error.to_string() }))
+        }
+        _ => Err(error).with_context(|| format!("cannot start {}", path.display())),
+    }
+}
+
+/// The first line of an output that says something, or else of the other.
+fn first_line(output: &[u8], other: &[u8]) -> Option<String> {
+    [output, other].into_iter().find_map(|text| {
+        let text = String::from_utf8_lossy(text);
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty())?;
+        Some(line.chars().take(MAX_LINE).collect())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::protocol::Total;
+
+    fn ending(status: Status) -> Ending {
+        Ending {
+            status,
+            timed_out: false,
+            reason: None,
+            leaked: false,
+            oom_killed: false,
+            total: Total::default(),
+        }
+    }
+
+    #[test]
+    fn only_the_answer_is_good_and_only_the_interpreters_own_failure_is_bad() {
+        let killed = ending(Status::Signalled(libc::SIGKILL));
+        let told: Vec<String> = [
+            ("it answers", ending(Status::Exited(0)), "this interpreter runs scripts\r\n", "a warning"),
+            ("it says more", ending(Status::Exited(0)), "hello\nthis interpreter runs scripts\n", ""),
+            ("it says something else", ending(Status::Exited(0)), "\nusage: python FILE\n", ""),
+            ("it says nothing", ending(Status::Exited(0)), "", ""),
+            ("it fails", ending(Status::Exited(127)), "", "\n  error: libz.so.1 is missing\nmore\n"),
+            ("it fails and answers", ending(Status::Exited(1)), "this interpreter runs scripts\n", ""),
+            ("it crashes", ending(Status::Signalled(libc::SIGSEGV)), "", ""),
+            ("it was killed", killed, "", ""),
+            ("its child was killed", ending(Status::Exited(137)), "", ""),
+            ("memory ran out", Ending { oom_killed: true, ..ending(Status::Exited(1)) }, "", ""),
+            ("nobody saw it", ending(Status::Unseen), "", ""),
+            ("it takes too long", Ending { timed_out: true, ..killed }, "", ""),
+        ]
+        .into_iter()
+        .map(|(what, ending, stdout, stderr)| match judge(&ending, stdout.as_bytes(), stderr.as_bytes()) {
+            Ok(Ok(())) => format!("{what}: works"),
+            Ok(Err(reason)) => format!("{what}: broken, {reason}"),
+            Err(why) => format!("{what}: undecided, {why}"),
+        })
+        .collect();
+        insta::assert_snapshot!(told.join("\n"), @r"
+        it answers: works
+        it says more: works
+        it says something else: broken, answers as some other program: usage: python FILE
+        it says nothing: broken, answers nothing
+        it fails: broken, exit status 127: error: libz.so.1 is missing
+        it fails and answers: broken, exit status 1: this interpreter runs scripts
+        it crashes: broken, killed by SIGSEGV
+        it was killed: undecided, it was ended by signal 9
+        its child was killed: undecided, it exited with status 137
+        memory ran out: undecided, memory ran out
+        nobody saw it: undecided, it was killed together with its supervisor
+        it takes too long: undecided, it did not end within 60s
+        ");
+    }
+
+    #[test]
+    fn a_line_is_told_shortened() {
+        let long = "x".repeat(10_000);
+        assert_eq!(first_line(long.as_bytes(), b"").unwrap().len(), MAX_LINE);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_is_broken_and_a_machine_that_is_short_of_something_decides_nothing() {
+        let path = Path::new("/opt/python3");
+        let gone = not_started(path, io::ErrorKind::NotFound.into());
+        assert!(matches!(gone, Ok(Err(Rejection::CannotStart { .. }))), "{gone:?}");
+        assert!(not_started(path, io::Error::from_raw_os_error(libc::EAGAIN)).is_err());
+    }
+}

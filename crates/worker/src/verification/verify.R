@@ -1,0 +1,1 @@
+cat("this interpreter runs scripts\n")

@@ -1,0 +1,1 @@
+print("this interpreter runs scripts")

@@ -1,0 +1,1 @@
+puts "this interpreter runs scripts"

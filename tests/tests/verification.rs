@@ -1,0 +1,171 @@
+//! Interpreters that tell their version and do not run scripts.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::fs;
+
+use attune_common::model::{EarlierAttempt, ExecutionId, ExecutionStatus, WorkerKind};
+use attune_tests::{
+    interpreters::{BROKEN, python, shell_and_python},
+    service::{Machine, configured, runtimes},
+    waiting,
+};
+use serde_json::json;
+
+const PYTHON: (&str, &str, &str) = ("python", "runner_type: python\n", "print('done')\n");
+
+async fn given_back(machine: &Machine, id: ExecutionId) -> EarlierAttempt {
+    let look = async || machine.store.earlier_attempts(id).await.unwrap().pop();
+    waiting::found("it to be given back", look).await
+}
+
+/// Path of the Python that this machine has.
+async fn real() -> String {
+    runtimes("python").await.runtimes[0].interpreters[0].path.display().to_string()
+}
+
+/// Names of the runtimes that the only worker is registered with.
+async fn registered(machine: &Machine) -> Vec<String> {
+    let workers = machine.store.workers().await.unwrap();
+    let offered = workers.into_iter().flat_map(|worker| worker.capabilities.runtimes);
+    offered.map(|runtime| runtime.name).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_installed_interpreter_is_verified_before_a_worker_registers() {
+    let machine = Machine::new().await;
+    let mut settings = machine.settings();
+    settings.kind = WorkerKind::Worker;
+    let all = runtimes("shell,python,node,ruby,go,java,r,perl").await;
+    let names: Vec<String> = all.names().map(str::to_owned).collect();
+    assert_eq!(names.len(), 8);
+    let worker = machine.start_with(settings, all);
+    let look = async || Some(registered(&machine).await).filter(|offered| !offered.is_empty());
+    assert_eq!(waiting::found("it to register", look).await, names);
+    worker.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_broken_interpreter_cannot_run_goes_back_and_is_taken_no_more() {
+    let machine = Machine::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    machine.push(&[("work", "", "echo done\n"), PYTHON]).await;
+    let worker =
+        machine.start_with(machine.settings(), shell_and_python(&python(folder.path(), BROKEN)).await);
+    let id = machine.submit("python", json!({})).await;
+
+    let attempt = given_back(&machine, id).await;
+    let error = attempt.outcome.error.unwrap().replace(folder.path().to_str().unwrap(), "/opt");
+    insta::assert_snapshot!(
+        error,
+        @"given back: /opt/python3 does not run scripts: exit status 1: Fatal Python error: init_fs_encoding: failed to get the Python codec"
+    );
+    let look = async || (registered(&machine).await == ["shell"]).then_some(());
+    waiting::found("it to register without", look).await;
+    // what it can run it runs, also after it has looked at everything again
+    let shell = machine.submit("work", json!({})).await;
+    assert_eq!(machine.ended(shell).await.status, ExecutionStatus::Succeeded);
+    let waits = machine.store.execution(id).await.unwrap().unwrap();
+    assert_eq!((waits.status, waits.attempt), (ExecutionStatus::Queued, 1));
+
+    let other = machine.start_with(machine.settings(), runtimes("python").await);
+    let ended = machine.ended(id).await;
+    assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Succeeded, 2), "{ended:?}");
+    worker.drain().await;
+    other.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_interpreter_of_the_same_worker_takes_the_place_of_a_broken_one() {
+    let machine = Machine::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    machine.push(&[PYTHON]).await;
+    let mut detection = configured("python", python(folder.path(), BROKEN)).await;
+    let good = runtimes("python").await.runtimes.remove(0).interpreters;
+    detection.runtimes[0].interpreters.extend(good);
+    let worker = machine.start_with(machine.settings(), detection);
+    let ended = machine.ended(machine.submit("python", json!({})).await).await;
+    assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Succeeded, 1), "{ended:?}");
+    worker.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_can_run_nothing_ends() {
+    let machine = Machine::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    machine.push(&[PYTHON]).await;
+    let worker =
+        machine.start_with(machine.settings(), configured("python", python(folder.path(), BROKEN)).await);
+    let id = machine.submit("python", json!({})).await;
+    insta::assert_snapshot!(
+        worker.ended().await.unwrap_err(),
+        @"none of the interpreters here runs scripts: the log says why; repair them, or use another image"
+    );
+    assert_eq!(machine.store.execution(id).await.unwrap().unwrap().status, ExecutionStatus::Queued);
+    assert_eq!(machine.store.workers().await.unwrap(), [], "it is no longer registered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_configured_with_a_broken_interpreter_does_not_start() {
+    let machine = Machine::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = machine.settings();
+    settings.kind = WorkerKind::Worker;
+    let worker = machine.start_with(settings, shell_and_python(&python(folder.path(), BROKEN)).await);
+    let error = worker.ended().await.unwrap_err().to_string();
+    insta::assert_snapshot!(
+        error.replace(folder.path().to_str().unwrap(), "/opt"),
+        @"python: /opt/python3 does not run scripts: exit status 1: Fatal Python error: init_fs_encoding: failed to get the Python codec; repair it, or take it out of worker.runtimes"
+    );
+    assert_eq!(machine.store.workers().await.unwrap(), []);
+}
+
+/// Only the second of two failures decides.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failure_that_does_not_come_again_is_none() {
+    let machine = Machine::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let once = folder.path().join("once");
+    machine.push(&[PYTHON]).await;
+    let script = format!("mkdir {} 2>/dev/null && exit 1\nexec {} \"$@\"\n", once.display(), real().await);
+    let worker =
+        machine.start_with(machine.settings(), configured("python", python(folder.path(), &script)).await);
+    let ended = machine.ended(machine.submit("python", json!({})).await).await;
+    assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Succeeded, 1), "{ended:?}");
+    assert!(once.exists(), "it has failed once");
+    worker.drain().await;
+}
+
+/// Such as a kernel that is short of memory: the action is tried, and says for itself what it finds.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_killed_decides_nothing() {
+    let machine = Machine::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    machine.push(&[PYTHON]).await;
+    let worker = machine
+        .start_with(machine.settings(), configured("python", python(folder.path(), "kill -KILL $$\n")).await);
+    for _ in 0..2 {
+        let ended = machine.ended(machine.submit("python", json!({})).await).await;
+        assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Failed, 1), "{ended:?}");
+        assert_eq!(ended.outcome.unwrap().signal, Some(9));
+    }
+    assert_eq!(registered(&machine).await, ["python"]);
+    worker.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interpreter_is_verified_once_however_many_executions_want_it() {
+    let machine = Machine::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let runs = folder.path().join("runs");
+    machine.push(&[PYTHON]).await;
+    let script = format!("basename \"$1\" >>{}\nexec {} \"$@\"\n", runs.display(), real().await);
+    let mut settings = machine.settings();
+    settings.slots = 4;
+    let worker = machine.start_with(settings, configured("python", python(folder.path(), &script)).await);
+    machine.run_all("python", 8).await;
+    let runs = fs::read_to_string(runs).unwrap();
+    assert_eq!(runs.matches("verify.py").count(), 1, "{runs}");
+    assert_eq!(runs.matches("python.sh").count(), 8, "{runs}");
+    worker.drain().await;
+}
