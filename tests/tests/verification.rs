@@ -10,6 +10,7 @@ use attune_tests::{
     service::{Machine, configured, runtimes},
     waiting,
 };
+use attune_worker::runtime_detect::{Runtime, Source};
 use serde_json::json;
 
 const PYTHON: (&str, &str, &str) = ("python", "runner_type: python\n", "print('done')\n");
@@ -42,6 +43,21 @@ async fn every_installed_interpreter_is_verified_before_a_worker_registers() {
     let worker = machine.start_with(settings, all);
     let look = async || Some(registered(&machine).await).filter(|offered| !offered.is_empty());
     assert_eq!(waiting::found("it to register", look).await, names);
+    worker.drain().await;
+}
+
+/// As of `attune dev` in the folder of a Go module, which may ask for what this Go does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_around_the_cache_says_nothing_of_the_installed_go() {
+    let machine = Machine::new().await;
+    let module = tempfile::tempdir().unwrap();
+    fs::write(module.path().join("go.mod"), "module example.com/around\n\nfrom-the-future 1\n").unwrap();
+    let mut settings = machine.settings();
+    settings.kind = WorkerKind::Worker;
+    settings.execution.cache_dir = module.path().join("cache");
+    let worker = machine.start_with(settings, runtimes("go").await);
+    let look = async || Some(registered(&machine).await).filter(|offered| !offered.is_empty());
+    assert_eq!(waiting::found("it to register", look).await, ["go"]);
     worker.drain().await;
 }
 
@@ -89,20 +105,49 @@ async fn another_interpreter_of_the_same_worker_takes_the_place_of_a_broken_one(
     worker.drain().await;
 }
 
+/// One that was to run a single execution has not run it.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_can_run_nothing_ends() {
+async fn a_worker_that_can_run_nothing_ends_with_an_error() {
+    for max_executions in [None, Some(1)] {
+        let machine = Machine::new().await;
+        let folder = tempfile::tempdir().unwrap();
+        machine.push(&[PYTHON]).await;
+        let mut settings = machine.settings();
+        settings.limits.max_executions = max_executions;
+        let broken = configured("python", python(folder.path(), BROKEN)).await;
+        let worker = machine.start_with(settings, broken);
+        let id = machine.submit("python", json!({})).await;
+        let error = worker.ended().await.unwrap_err();
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(
+                error,
+                @"none of the interpreters here runs scripts: the log says why; repair them, or use another image"
+            );
+        }
+        assert_eq!(machine.store.execution(id).await.unwrap().unwrap().status, ExecutionStatus::Queued);
+        assert_eq!(machine.store.workers().await.unwrap(), [], "it is no longer registered");
+    }
+}
+
+/// A hints file may make a runtime of its own of the same file, in whose language nothing can be tried.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runtime_that_only_a_hints_file_knows_is_left_to_its_actions() {
     let machine = Machine::new().await;
     let folder = tempfile::tempdir().unwrap();
-    machine.push(&[PYTHON]).await;
-    let worker =
-        machine.start_with(machine.settings(), configured("python", python(folder.path(), BROKEN)).await);
-    let id = machine.submit("python", json!({})).await;
-    insta::assert_snapshot!(
-        worker.ended().await.unwrap_err(),
-        @"none of the interpreters here runs scripts: the log says why; repair them, or use another image"
-    );
-    assert_eq!(machine.store.execution(id).await.unwrap().unwrap().status, ExecutionStatus::Queued);
-    assert_eq!(machine.store.workers().await.unwrap(), [], "it is no longer registered");
+    machine.push(&[PYTHON, ("tool", "runner_type: tool\n", "")]).await;
+    let mut detection = configured("python", python(folder.path(), BROKEN)).await;
+    detection.runtimes.push(Runtime {
+        name: "tool".to_owned(),
+        source: Source::Hints,
+        ..detection.runtimes[0].clone()
+    });
+    let worker = machine.start_with(machine.settings(), detection);
+    let python = machine.submit("python", json!({})).await;
+    given_back(&machine, python).await;
+    let tool = machine.ended(machine.submit("tool", json!({})).await).await;
+    assert_eq!((tool.status, tool.attempt), (ExecutionStatus::Failed, 1), "{tool:?}");
+    assert_eq!(registered(&machine).await, ["tool"]);
+    worker.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -180,9 +180,12 @@ impl WorkerService {
             %reason,
             "stopped"
         );
+        // also a worker that has done enough was to run something
+        let offers_nothing = self.offered.detection().runtimes.is_empty();
         match reason {
+            StopReason::Told => Ok(()),
             StopReason::HeartbeatEnded(error) => Err(error).context("the worker's heartbeat ended"),
-            StopReason::NothingToOffer => Err(anyhow!(
+            _ if offers_nothing => Err(anyhow!(
                 "none of the interpreters here runs scripts: the log says why; repair them, or use another image"
             )),
             _ => Ok(()),

@@ -82,7 +82,7 @@ pub async fn serve(
     for runtime in &detection.runtimes {
         for interpreter in &runtime.interpreters {
             let version = interpreter.version.as_ref().map(tracing::field::display);
-            tracing::info!(runtime = runtime.name, path = %interpreter.path.display(), version, "usable");
+            tracing::info!(runtime = runtime.name, path = %interpreter.path.display(), version, "found");
         }
     }
     adopt_orphans()?;

@@ -8,9 +8,10 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsString,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -59,14 +60,26 @@ fn script(runtime: &str) -> Option<(&'static str, &'static str)> {
     })
 }
 
+/// What only the script gets.
+fn own_variables(runtime: &str) -> Vec<(OsString, OsString)> {
+    match runtime {
+        // no module is looked for above the working directory: what it asks for says nothing of this Go
+        "go" => vec![("GO111MODULE".into(), "off".into())],
+        _ => Vec::new(),
+    }
+}
+
 /// What is known of an interpreter once it is decided.
 type Verdict = Result<(), Rejection>;
 
-/// Why it is not decided: it will be asked again.
+/// Why it is not decided.
 type Undecided = anyhow::Error;
 
-/// An interpreter, and the arguments that make its file one.
-type Key = (PathBuf, Vec<String>);
+/// A runtime, its interpreter, and the arguments that make the file one.
+type Key = (String, PathBuf, Vec<String>);
+
+/// One verification: nothing when it decided nothing.
+type Round = Arc<OnceCell<Option<Verdict>>>;
 
 /// Verifies interpreters, each once. Clones share what is known.
 #[derive(Clone)]
@@ -74,18 +87,18 @@ pub struct Verification {
     offered: Offered,
     environments: Environments,
     settings: Arc<ExecutionSettings>,
-    decided: Arc<Mutex<HashMap<Key, Arc<OnceCell<Verdict>>>>>,
+    rounds: Arc<Mutex<HashMap<Key, Round>>>,
 }
 
 impl Verification {
     /// Verifies what is offered.
     #[must_use]
     pub fn new(offered: Offered, environments: Environments, settings: Arc<ExecutionSettings>) -> Self {
-        Self { offered, environments, settings, decided: Arc::default() }
+        Self { offered, environments, settings, rounds: Arc::default() }
     }
 
-    /// Verifies an interpreter, unless that is done, and withdraws one that is broken. Whoever asks meanwhile waits for the same
-    /// answer, and no longer than nobody wants its `end`. What cannot be decided counts as good this time.
+    /// Verifies an interpreter, unless that is done, and withdraws one that is broken. What cannot be decided counts as good this
+    /// time, and so does everything when somebody wants the `end` meanwhile.
     ///
     /// # Errors
     /// Why it is broken.
@@ -95,25 +108,11 @@ impl Verification {
         interpreter: &Interpreter,
         mut end: watch::Receiver<Option<EndReason>>,
     ) -> Verdict {
-        let cell = self.cell(interpreter);
-        if let Some(verdict) = cell.get() {
-            return verdict.clone();
-        }
-        // a task of its own: it goes on for the others when this one is to end
-        let (verification, runtime, interpreter) = (self.clone(), runtime.clone(), interpreter.clone());
-        let path = interpreter.path.clone();
-        let deciding = tokio::spawn(async move {
-            cell.get_or_try_init(|| verification.decide(&runtime, &interpreter)).await.cloned()
-        });
         let decided = tokio::select! {
-            decided = deciding => decided.unwrap_or_else(|error| Err(error.into())),
-            _ = end.wait_for(Option::is_some) => return Ok(()),
+            decided = self.decided(runtime, interpreter) => decided,
+            _ = end.wait_for(Option::is_some) => None,
         };
-        decided.unwrap_or_else(|error| {
-            let error = format!("{error:#}");
-            tracing::warn!(path = %path.display(), error, "cannot find out whether this interpreter runs scripts");
-            Ok(())
-        })
+        decided.unwrap_or(Ok(()))
     }
 
     /// Verifies everything that is offered, one after the other.
@@ -129,50 +128,89 @@ impl Verification {
             .flat_map(|runtime| runtime.interpreters.iter().map(move |interpreter| (runtime, interpreter)))
             .collect();
         let (of, mut stop) = (all.len(), stop.clone());
-        let (_end, reason) = watch::channel(None);
         for (number, (runtime, interpreter)) in all.into_iter().enumerate() {
             let (name, path, number) = (&runtime.name, interpreter.path.display(), number + 1);
-            tracing::info!(number, of, runtime = name, %path, "verifying");
+            let version = interpreter.version.as_ref().map(tracing::field::display);
+            tracing::info!(number, of, runtime = name, %path, version, "verifying");
             let started = Instant::now();
-            let verdict = tokio::select! {
-                verdict = self.of(runtime, interpreter, reason.clone()) => verdict,
+            let decided = tokio::select! {
+                decided = self.decided(runtime, interpreter) => decided,
                 () = stop.reached(Stage::Drain) => return Ok(()),
             };
-            if let Err(reason) = verdict {
-                bail!(
-                    "{name}: {path} does not run scripts: {reason}; repair it, or take it out of worker.runtimes"
-                );
-            }
             let milliseconds = started.elapsed().as_millis();
-            tracing::info!(number, of, runtime = name, %path, milliseconds, "verified");
+            match decided {
+                Some(Ok(())) => tracing::info!(number, of, runtime = name, %path, milliseconds, "verified"),
+                Some(Err(reason)) => bail!(
+                    "{name}: {path} does not run scripts: {reason}; repair it, or take it out of worker.runtimes"
+                ),
+                None => tracing::warn!(number, of, runtime = name, %path, milliseconds, "not verified"),
+            }
         }
         Ok(())
     }
 
-    fn cell(&self, interpreter: &Interpreter) -> Arc<OnceCell<Verdict>> {
-        let key = (interpreter.path.clone(), interpreter.args.clone());
-        // nothing panics while it is held
-        self.decided.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_default().clone()
+    /// What is known of an interpreter, or turns out. Whoever asks meanwhile waits for the same answer; when there is none, whoever
+    /// asks later has it verified again.
+    async fn decided(&self, runtime: &Runtime, interpreter: &Interpreter) -> Option<Verdict> {
+        if script(&runtime.name).is_none() {
+            return Some(Ok(()));
+        }
+        let key = (runtime.name.clone(), interpreter.path.clone(), interpreter.args.clone());
+        let round = self.rounds().entry(key.clone()).or_default().clone();
+        if let Some(known) = round.get() {
+            return known.clone();
+        }
+        // a task of its own: it goes on for the others when this one is asked to end
+        let (verification, runtime, interpreter) = (self.clone(), runtime.clone(), interpreter.clone());
+        let deciding = tokio::spawn(async move {
+            let decided = round.get_or_init(|| verification.decide(&runtime, &interpreter)).await.clone();
+            if decided.is_none() {
+                let mut rounds = verification.rounds();
+                if rounds.get(&key).is_some_and(|current| Arc::ptr_eq(current, &round)) {
+                    rounds.remove(&key);
+                }
+            }
+            decided
+        });
+        deciding.await.ok().flatten()
     }
 
-    async fn decide(&self, runtime: &Runtime, interpreter: &Interpreter) -> Result<Verdict, Undecided> {
+    fn rounds(&self) -> MutexGuard<'_, HashMap<Key, Round>> {
+        // nothing panics while it is held
+        self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn decide(&self, runtime: &Runtime, interpreter: &Interpreter) -> Option<Verdict> {
+        let path = interpreter.path.display();
+        match self.try_twice(runtime, interpreter).await {
+            Ok(Ok(())) => Some(Ok(())),
+            Ok(Err(reason)) => {
+                let version = interpreter.version.as_ref().map(tracing::field::display);
+                tracing::error!(
+                    runtime = runtime.name,
+                    %path,
+                    version,
+                    %reason,
+                    "this interpreter does not run scripts and is offered no more: repair it, and start this worker anew"
+                );
+                self.offered.withdraw(&runtime.name, interpreter, reason.clone());
+                Some(Err(reason))
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::warn!(runtime = runtime.name, %path, error, "cannot find out whether this interpreter runs scripts");
+                None
+            }
+        }
+    }
+
+    async fn try_twice(&self, runtime: &Runtime, interpreter: &Interpreter) -> Result<Verdict, Undecided> {
         let Some((name, text)) = script(&runtime.name) else { return Ok(Ok(())) };
         if self.run(runtime, interpreter, name, text).await?.is_ok() {
             return Ok(Ok(()));
         }
         tokio::time::sleep(SECOND_TRY).await;
-        let verdict = self.run(runtime, interpreter, name, text).await?;
-        if let Err(reason) = &verdict {
-            tracing::error!(
-                runtime = runtime.name,
-                path = %interpreter.path.display(),
-                version = interpreter.version.as_ref().map(tracing::field::display),
-                %reason,
-                "this interpreter does not run scripts and is offered no more: repair it, and start this worker anew"
-            );
-            self.offered.withdraw(&runtime.name, interpreter, reason.clone());
-        }
-        Ok(verdict)
+        self.run(runtime, interpreter, name, text).await
     }
 
     async fn run(
@@ -190,7 +228,7 @@ impl Verification {
             supervisors: self.settings.supervisors.clone(),
             title: format!("verifying {}", interpreter.path.display()),
             command: runtime.command(interpreter, &script),
-            environment: workspace.variables(Vec::new(), &prepared, &self.settings),
+            environment: workspace.variables(own_variables(&runtime.name), &prepared, &self.settings),
             directory: workspace.directory(),
             stdin: Vec::new(),
             confinement: self.settings.confinement.clone(),
@@ -231,7 +269,9 @@ fn judge(ending: &Ending, stdout: &[u8], stderr: &[u8]) -> Result<Verdict, Undec
     if ending.oom_killed {
         bail!("memory ran out");
     }
-    if ending.status.is_kill() {
+    // somebody wanted its end, or that of all processes
+    let asked = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP].map(Status::Signalled);
+    if ending.status.is_kill() || asked.contains(&ending.status) {
         bail!("it {}", ending.status);
     }
     let answered = String::from_utf8_lossy(stdout).lines().any(|line| line.trim_end() == ANSWER);
@@ -299,6 +339,7 @@ mod tests {
             ("it fails and answers", ending(Status::Exited(1)), "this interpreter runs scripts\n", ""),
             ("it crashes", ending(Status::Signalled(libc::SIGSEGV)), "", ""),
             ("it was killed", killed, "", ""),
+            ("it was asked to end", ending(Status::Signalled(libc::SIGTERM)), "", ""),
             ("its child was killed", ending(Status::Exited(137)), "", ""),
             ("memory ran out", Ending { oom_killed: true, ..ending(Status::Exited(1)) }, "", ""),
             ("nobody saw it", ending(Status::Unseen), "", ""),
@@ -320,6 +361,7 @@ mod tests {
         it fails and answers: broken, exit status 1: this interpreter runs scripts
         it crashes: broken, killed by SIGSEGV
         it was killed: undecided, it was ended by signal 9
+        it was asked to end: undecided, it was ended by signal 15
         its child was killed: undecided, it exited with status 137
         memory ran out: undecided, memory ran out
         nobody saw it: undecided, it was killed together with its supervisor
