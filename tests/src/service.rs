@@ -141,7 +141,8 @@ impl Machine {
         config.heartbeat_interval = Duration::from_millis(100);
         // on a busy machine three of these heartbeats may be late
         config.lease = Some(Duration::from_secs(30));
-        config.kill_grace = Duration::from_millis(500);
+        // on a busy machine an action takes its time to hear that it is to end
+        config.kill_grace = Duration::from_secs(5);
         let mut settings =
             WorkerSettings::from_config(&config, WorkerKind::Agent).expect("they fit together");
         // this process is a test, which does not know how to supervise

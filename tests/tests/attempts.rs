@@ -174,7 +174,9 @@ async fn an_action_is_asked_to_end_by_its_own_signal() {
     machine.logged(id, 1, "started").await;
     machine.cancel(id).await;
     assert_eq!(machine.ended(id).await.status, ExecutionStatus::Cancelled);
-    assert!(machine.log(id, 1).await.ends_with("asked by USR1\n"));
+    // what the shell says of its own child's end, on the other output, may come before or after
+    let log = machine.log(id, 1).await;
+    assert!(log.contains("asked by USR1\n"), "{log}");
     worker.drain().await;
 }
 
@@ -216,7 +218,7 @@ async fn every_way_to_fail_has_its_status_and_its_words() {
         .push(&[
             ("status", "", "exit 7"),
             ("signal", "", "kill -KILL $$"),
-            ("slow", "timeout: 0.2\n", "trap 'exit 9' TERM; while :; do sleep 0.02; done"),
+            ("slow", "timeout: 1\n", "trap 'exit 9' TERM; while :; do sleep 0.02; done"),
             ("no-result", "output_format: json\n", "echo done"),
             ("failed-result", "output_format: json\n", "echo '{\"why\": \"full\"}'; exit 3"),
             ("native", "runner_type: native\n", "#!/bin/sh\nexit 4\n"),

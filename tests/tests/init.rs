@@ -41,7 +41,7 @@ impl Container {
             .env("ATTUNE__DATABASE__URL", machine.url())
             .env("ATTUNE_AGENT_TOKEN", TOKEN)
             .env("ATTUNE__WORKER__CACHE_DIR", folder.path().join("cache"))
-            .env("ATTUNE__WORKER__KILL_GRACE", "500ms")
+            .env("ATTUNE__WORKER__KILL_GRACE", "5s")
             .stdout(log.try_clone().unwrap())
             .stderr(log)
             .spawn()
@@ -145,7 +145,7 @@ async fn machine() -> Machine {
     machine
         .push(&[
             ("quick", "", "echo done"),
-            ("waits", "", "echo started; trap 'echo told; exit 9' TERM; while :; do sleep 0.02; done"),
+            ("waits", "", "trap 'echo told; exit 9' TERM; echo started; while :; do sleep 0.02; done"),
             ("looks", "", "for one in environ mem maps auxv; do cat /proc/1/$one /proc/$PPID/$one; done; ls -l /proc/1/fd/; env"),
             ("orphans", "", "setsid sleep 303.03 & echo started; sleep 303.03"),
         ])

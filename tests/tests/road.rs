@@ -65,7 +65,7 @@ fn one_command_runs_the_tour_and_leaves_nothing_behind() {
 fn a_running_execution_is_followed_cancelled_and_listed() {
     let dev = Dev::start();
     let pack = tempfile::tempdir().unwrap();
-    write_pack(pack.path(), "echo started; trap 'echo tidy; exit 1' TERM; while :; do sleep 0.02; done");
+    write_pack(pack.path(), "trap 'echo tidy; exit 1' TERM; echo started; while :; do sleep 0.02; done");
     let pushed = dev.attune(["pack", "push", pack.path().to_str().unwrap()]);
     assert!(pushed.status.success(), "{}", shown(&pushed));
     let started = dev.json(["run", "mine.work", "--detach"]);

@@ -16,7 +16,7 @@ use serde_json::json;
 use sqlx::Connection;
 
 /// Runs until it is ended, and says so; then it ends at once.
-const ENDLESS: &str = "echo started; trap 'exit 9' TERM; while :; do sleep 0.02; done";
+const ENDLESS: &str = "trap 'exit 9' TERM; echo started; while :; do sleep 0.02; done";
 
 #[tokio::test]
 async fn a_running_execution_can_be_cancelled() {
@@ -92,7 +92,7 @@ async fn a_draining_worker_finishes_what_runs_and_takes_nothing_new() {
 #[tokio::test]
 async fn what_a_stopping_worker_cannot_finish_goes_back_to_the_queue() {
     let machine = Machine::new().await;
-    let script = "echo started; trap 'echo last words; exit 9' TERM; while :; do sleep 0.02; done";
+    let script = "trap 'echo last words; exit 9' TERM; echo started; while :; do sleep 0.02; done";
     machine.push(&[("endless", "", script)]).await;
     let mut settings = machine.settings();
     settings.shutdown_timeout = Duration::from_millis(50);

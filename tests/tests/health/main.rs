@@ -13,7 +13,7 @@ use attune_tests::{agent::Agent, dev::shown, service::Machine};
 use serde_json::json;
 
 /// Runs until it is ended, and says so; then it ends at once.
-const ENDLESS: &str = "echo started; trap 'exit 9' TERM; while :; do sleep 0.02; done";
+const ENDLESS: &str = "trap 'exit 9' TERM; echo started; while :; do sleep 0.02; done";
 
 /// The same without a word.
 const SILENT: &str = "trap 'exit 9' TERM; while :; do sleep 0.02; done";
