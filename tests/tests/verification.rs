@@ -2,10 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::fs;
+use std::{
+    fs::{self, File},
+    process::Command,
+};
 
 use attune_common::model::{EarlierAttempt, ExecutionId, ExecutionStatus, WorkerKind};
 use attune_tests::{
+    binaries,
+    dev::wait_for,
     interpreters::{BROKEN, python, shell_and_python},
     service::{Machine, configured, runtimes},
     waiting,
@@ -32,18 +37,33 @@ async fn registered(machine: &Machine) -> Vec<String> {
     offered.map(|runtime| runtime.name).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn every_installed_interpreter_is_verified_before_a_worker_registers() {
     let machine = Machine::new().await;
-    let mut settings = machine.settings();
-    settings.kind = WorkerKind::Worker;
-    let all = runtimes("shell,python,node,ruby,go,java,r,perl").await;
-    let names: Vec<String> = all.names().map(str::to_owned).collect();
-    assert_eq!(names.len(), 8);
-    let worker = machine.start_with(settings, all);
-    let look = async || Some(registered(&machine).await).filter(|offered| !offered.is_empty());
-    assert_eq!(waiting::found("it to register", look).await, names);
-    worker.drain().await;
+    let all = runtimes("shell,python,node,ruby,go,java,r,perl").await.runtimes;
+    let paths: Vec<String> = all
+        .iter()
+        .map(|runtime| format!("{}={}", runtime.name, runtime.interpreters[0].path.display()))
+        .collect();
+    let log = machine.folder().join("log");
+    let mut worker = Command::new(binaries::path("attune-worker"))
+        .env("ATTUNE__DATABASE__URL", machine.url())
+        .env("ATTUNE__WORKER__CACHE_DIR", machine.folder().join("cache"))
+        .env("ATTUNE__WORKER__RUNTIMES", paths.join(","))
+        .env("NO_COLOR", "1")
+        .env_remove("RUST_LOG")
+        .stderr(File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let told = || fs::read_to_string(&log).unwrap();
+    // Go and Java on a busy machine
+    wait_for("it to register", || told().contains("registered") || worker.try_wait().unwrap().is_some());
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    let verified: Vec<String> =
+        told().lines().filter(|line| line.contains(" verified ")).map(str::to_owned).collect();
+    assert_eq!(verified.len(), 8, "{}", told());
+    assert!(told().contains("registered"), "{}", told());
 }
 
 /// As of `attune dev` in the folder of a Go module, which may ask for what this Go does not know.
@@ -81,6 +101,8 @@ async fn what_a_broken_interpreter_cannot_run_goes_back_and_is_taken_no_more() {
     // what it can run it runs, also after it has looked at everything again
     let shell = machine.submit("work", json!({})).await;
     assert_eq!(machine.ended(shell).await.status, ExecutionStatus::Succeeded);
+    let reservation = worker.health.reservations().unwrap().replace(folder.path().to_str().unwrap(), "/opt");
+    assert!(error.ends_with(&reservation), "probes say the same: {reservation}");
     let waits = machine.store.execution(id).await.unwrap().unwrap();
     assert_eq!((waits.status, waits.attempt), (ExecutionStatus::Queued, 1));
 
@@ -105,28 +127,36 @@ async fn another_interpreter_of_the_same_worker_takes_the_place_of_a_broken_one(
     worker.drain().await;
 }
 
-/// One that was to run a single execution has not run it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_can_run_nothing_ends_with_an_error() {
-    for max_executions in [None, Some(1)] {
-        let machine = Machine::new().await;
-        let folder = tempfile::tempdir().unwrap();
-        machine.push(&[PYTHON]).await;
-        let mut settings = machine.settings();
-        settings.limits.max_executions = max_executions;
-        let broken = configured("python", python(folder.path(), BROKEN)).await;
-        let worker = machine.start_with(settings, broken);
-        let id = machine.submit("python", json!({})).await;
-        let error = worker.ended().await.unwrap_err();
-        insta::allow_duplicates! {
-            insta::assert_snapshot!(
-                error,
-                @"none of the interpreters here runs scripts: the log says why; repair them, or use another image"
-            );
-        }
-        assert_eq!(machine.store.execution(id).await.unwrap().unwrap().status, ExecutionStatus::Queued);
-        assert_eq!(machine.store.workers().await.unwrap(), [], "it is no longer registered");
-    }
+    let machine = Machine::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    machine.push(&[PYTHON]).await;
+    let broken = configured("python", python(folder.path(), BROKEN)).await;
+    let worker = machine.start_with(machine.settings(), broken);
+    let id = machine.submit("python", json!({})).await;
+    insta::assert_snapshot!(
+        worker.ended().await.unwrap_err(),
+        @"none of the interpreters here runs scripts: the log says why; repair them, or use another image"
+    );
+    assert_eq!(machine.store.execution(id).await.unwrap().unwrap().status, ExecutionStatus::Queued);
+    assert_eq!(machine.store.workers().await.unwrap(), [], "it is no longer registered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_to_run_one_execution_and_has_not_says_so() {
+    let machine = Machine::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    machine.push(&[PYTHON]).await;
+    let mut settings = machine.settings();
+    settings.limits.max_executions = Some(1);
+    let id = machine.submit("python", json!({})).await;
+    let worker = machine.start_with(settings, shell_and_python(&python(folder.path(), BROKEN)).await);
+    insta::assert_snapshot!(
+        worker.ended().await.unwrap_err(),
+        @"an interpreter here does not run scripts, and what was taken for it went back: the log says why"
+    );
+    assert_eq!(machine.store.execution(id).await.unwrap().unwrap().status, ExecutionStatus::Queued);
 }
 
 /// A hints file may make a runtime of its own of the same file, in whose language nothing can be tried.

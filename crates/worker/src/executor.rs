@@ -27,13 +27,13 @@ use crate::{
     health::Metrics,
     interpreter,
     log_writer::LogWriter,
-    offered::Offered,
+    offered::{self, Offered},
     output::ResultBuffer,
     packs::PackCache,
     params::{self, Delivery},
     process::{self, EndReason, Limits, ProcessSpec},
     redact::Redactor,
-    runtime_detect::{Detection, Interpreter, Rejected, Runtime},
+    runtime_detect::{Detection, Interpreter, Runtime},
     settings::ExecutionSettings,
     stop,
     verdict::{self, Attempt, Verdict},
@@ -265,13 +265,9 @@ impl Executor {
             }
             let chosen = interpreter::choose(&detection, &execution.requirement);
             let Some((runtime, one)) = chosen else {
-                let withdrawn = detection.rejected.iter().rev().find(|of| of.runtime == *runner);
-                return match withdrawn {
-                    Some(Rejected { path, reason, .. }) => {
-                        Err(format!("{} does not run scripts: {reason}", path.display()))
-                    }
-                    None => Ok(detection),
-                };
+                let withdrawn = self.offered.withdrawn();
+                let last = withdrawn.iter().rev().find(|of| of.runtime == *runner);
+                return last.map_or(Ok(detection), |last| Err(offered::in_words(last)));
             };
             if self.verification.of(runtime, one, end.subscribe()).await.is_ok() {
                 return Ok(detection);

@@ -49,6 +49,19 @@ impl Condition {
     }
 }
 
+/// What may be less than it could be though a worker is ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reservation {
+    /// How it hears of work.
+    Doorbell,
+    /// What it offers.
+    Runtimes,
+}
+
+impl Reservation {
+    const COUNT: usize = 2;
+}
+
 /// What must keep turning for a worker to live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loop {
@@ -86,7 +99,7 @@ struct Turn {
 struct State {
     conditions: [Standing; Condition::ALL.len()],
     turns: [Option<Turn>; Loop::ALL.len()],
-    reservation: Option<String>,
+    reservations: [Option<String>; Reservation::COUNT],
 }
 
 /// The health of one worker, shared by all who set it and all who ask.
@@ -101,7 +114,7 @@ impl Default for Health {
         let state = State {
             conditions: Condition::ALL.map(|_| Standing::Unmet("not yet".into())),
             turns: [None; Loop::ALL.len()],
-            reservation: None,
+            reservations: Default::default(),
         };
         Self { state: Arc::new(Mutex::new(state)), metrics: Arc::default() }
     }
@@ -139,14 +152,15 @@ impl Health {
     }
 
     /// Says what is less than it could be though the worker is ready, or that nothing is any more.
-    pub fn set_reservation(&self, reservation: Option<String>) {
-        self.state().reservation = reservation;
+    pub fn set_reservation(&self, about: Reservation, what: Option<String>) {
+        self.state().reservations[about as usize] = what;
     }
 
     /// What is less than it could be though the worker is ready.
     #[must_use]
-    pub fn reservation(&self) -> Option<String> {
-        self.state().reservation.clone()
+    pub fn reservations(&self) -> Option<String> {
+        let told: Vec<String> = self.state().reservations.iter().flatten().cloned().collect();
+        (!told.is_empty()).then(|| told.join("; "))
     }
 
     /// Says that a loop turns, and within what time it turns again. A loop that has never turned has not started.

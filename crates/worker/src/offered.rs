@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::{
     registration,
-    runtime_detect::{Detection, Interpreter, Rejection},
+    runtime_detect::{Detection, Interpreter, Rejected, Rejection},
     settings::WorkerSettings,
 };
 
@@ -25,6 +25,8 @@ pub(crate) struct Current {
     pub(crate) detection: Arc<Detection>,
     /// What is registered.
     pub(crate) capabilities: Arc<Capabilities>,
+    /// What was offered once.
+    withdrawn: Arc<Vec<Rejected>>,
 }
 
 impl Offered {
@@ -32,7 +34,11 @@ impl Offered {
     #[must_use]
     pub fn new(detection: Detection, settings: &WorkerSettings) -> Self {
         let capabilities = registration::capabilities(&detection, settings);
-        let current = Current { detection: Arc::new(detection), capabilities: Arc::new(capabilities) };
+        let current = Current {
+            detection: Arc::new(detection),
+            capabilities: Arc::new(capabilities),
+            withdrawn: Arc::default(),
+        };
         Self { current: watch::Sender::new(current), settings: Arc::new(settings.clone()) }
     }
 
@@ -53,13 +59,34 @@ impl Offered {
         self.current.subscribe()
     }
 
+    /// What was offered once, and why it is not any more.
+    #[must_use]
+    pub fn withdrawn(&self) -> Arc<Vec<Rejected>> {
+        self.current.borrow().withdrawn.clone()
+    }
+
+    /// The same in words.
+    #[must_use]
+    pub fn reservation(&self) -> String {
+        let told: Vec<String> = self.withdrawn().iter().map(in_words).collect();
+        told.join("; ")
+    }
+
     /// Offers an interpreter no more.
     pub(crate) fn withdraw(&self, runtime: &str, interpreter: &Interpreter, reason: Rejection) {
         self.current.send_modify(|current| {
             let mut detection = (*current.detection).clone();
-            detection.reject(runtime, interpreter, reason);
+            detection.remove(runtime, interpreter);
             current.capabilities = Arc::new(registration::capabilities(&detection, &self.settings));
             current.detection = Arc::new(detection);
+            let path = interpreter.path.clone();
+            let withdrawn = Rejected { runtime: runtime.to_owned(), path, reason };
+            Arc::make_mut(&mut current.withdrawn).push(withdrawn);
         });
     }
+}
+
+/// Why an interpreter is offered no more.
+pub(crate) fn in_words(Rejected { path, reason, .. }: &Rejected) -> String {
+    format!("{} does not run scripts: {reason}", path.display())
 }

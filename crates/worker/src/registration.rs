@@ -9,12 +9,15 @@ use attune_common::{
     },
     store::{Fence, Heartbeat, HeldLease, NewWorker, Store, StoreError},
 };
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior},
+};
 
 use crate::{
     capacity,
     health::{Condition, Health, Loop, STUCK_AFTER, metrics::Operation},
-    offered::Offered,
+    offered::{Current, Offered},
     running::Running,
     runtime_detect::Detection,
     settings::WorkerSettings,
@@ -76,10 +79,10 @@ pub(crate) async fn heartbeat(
     id: WorkerId,
     settings: WorkerSettings,
     offered: Offered,
+    mut changes: watch::Receiver<Current>,
     running: Running,
     health: Health,
 ) -> Infallible {
-    let mut changes = offered.changes();
     let mut ticks = tokio::time::interval(settings.heartbeat_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut renewed = Instant::now();
@@ -89,8 +92,12 @@ pub(crate) async fn heartbeat(
         health.turned(Loop::Heartbeat, settings.heartbeat_interval + STUCK_AFTER);
         tokio::select! {
             _ = ticks.tick() => {}
-            // what others are told must not be more than what there is
-            Ok(()) = changes.changed() => registered = false,
+            // Others shall not be told of more than what there is. This is no heartbeat: from one to the next, every claim under way
+            // has the time to be answered.
+            Ok(()) = changes.changed() => {
+                registered = register_again(&store, id, &settings, &offered).await;
+                continue;
+            }
         }
         let before = running.attempts();
         let asked = Instant::now();

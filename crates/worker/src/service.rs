@@ -32,7 +32,7 @@ use self::{
 };
 use crate::{
     executor::Executor,
-    health::{Condition, Health, Loop, STUCK_AFTER, metrics::Operation},
+    health::{Condition, Health, Loop, Reservation, STUCK_AFTER, metrics::Operation},
     leftovers,
     offered::{Current, Offered},
     process, registration,
@@ -151,6 +151,7 @@ impl WorkerService {
             self.id,
             self.settings.clone(),
             self.offered.clone(),
+            self.changes.clone(),
             self.running.clone(),
             self.health.clone(),
         )));
@@ -180,13 +181,14 @@ impl WorkerService {
             %reason,
             "stopped"
         );
-        // also a worker that has done enough was to run something
-        let offers_nothing = self.offered.detection().runtimes.is_empty();
         match reason {
-            StopReason::Told => Ok(()),
             StopReason::HeartbeatEnded(error) => Err(error).context("the worker's heartbeat ended"),
-            _ if offers_nothing => Err(anyhow!(
+            StopReason::NothingToOffer => Err(anyhow!(
                 "none of the interpreters here runs scripts: the log says why; repair them, or use another image"
+            )),
+            // whoever counts on so many executions has not got them
+            StopReason::Executions(_) if !self.offered.withdrawn().is_empty() => Err(anyhow!(
+                "an interpreter here does not run scripts, and what was taken for it went back: the log says why"
             )),
             _ => Ok(()),
         }
@@ -234,10 +236,15 @@ impl WorkerService {
                     self.claim_while_slots_are_free(stop, listening).await;
                 }
                 Ok(()) = self.changes.changed() => {
+                    self.health.set_reservation(Reservation::Runtimes, Some(self.offered.reservation()));
                     if self.changes.borrow_and_update().detection.runtimes.is_empty() {
                         return StopReason::NothingToOffer;
                     }
-                    listening.forget();
+                    if listening.offers() {
+                        listening.forget();
+                    } else {
+                        self.claim_while_slots_are_free(stop, listening).await;
+                    }
                 }
                 () = timer::at(look_at) => self.claim_while_slots_are_free(stop, listening).await,
                 // a ring may have been lost: only what was looked for and is not there is idleness

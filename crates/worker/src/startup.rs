@@ -43,6 +43,8 @@ pub struct ServiceFlags {
     once: bool,
 
     /// Take this many executions, let them end, and exit with status 0, however they ended
+    ///
+    /// The status is 1 when an interpreter turned out not to run scripts: what was taken for it went back to the queue.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_executions: Option<u32>,
 

@@ -11,7 +11,7 @@ use std::{
     ffi::OsString,
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -39,13 +39,16 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Pause before the second try, which decides: a machine may be short of something for a moment.
 const SECOND_TRY: Duration = Duration::from_secs(1);
 
+/// How long an interpreter of which nothing could be decided is used as it is, before it is asked again.
+const UNDECIDED: Duration = Duration::from_mins(5);
+
 /// Bytes kept of each output.
 const MAX_OUTPUT: usize = 64 * 1024;
 
 /// Longest line that is told, in characters.
 const MAX_LINE: usize = 200;
 
-/// The script of each runtime that has one, and the name of its file. Of what only a hints file knows, the language is not known.
+/// The script of each built-in runtime, and the name of its file. Of others, which a hints file defines, the language is not known.
 fn script(runtime: &str) -> Option<(&'static str, &'static str)> {
     Some(match runtime {
         "shell" => ("verify.sh", include_str!("verification/verify.sh")),
@@ -78,8 +81,8 @@ type Undecided = anyhow::Error;
 /// A runtime, its interpreter, and the arguments that make the file one.
 type Key = (String, PathBuf, Vec<String>);
 
-/// One verification: nothing when it decided nothing.
-type Round = Arc<OnceCell<Option<Verdict>>>;
+/// One verification: what it decided, if it did, and when.
+type Round = Arc<OnceCell<(Option<Verdict>, Instant)>>;
 
 /// Verifies interpreters, each once. Clones share what is known.
 #[derive(Clone)]
@@ -149,35 +152,34 @@ impl Verification {
         Ok(())
     }
 
-    /// What is known of an interpreter, or turns out. Whoever asks meanwhile waits for the same answer; when there is none, whoever
-    /// asks later has it verified again.
+    /// What is known of an interpreter, or turns out. Whoever asks meanwhile waits for the same answer.
     async fn decided(&self, runtime: &Runtime, interpreter: &Interpreter) -> Option<Verdict> {
         if script(&runtime.name).is_none() {
             return Some(Ok(()));
         }
-        let key = (runtime.name.clone(), interpreter.path.clone(), interpreter.args.clone());
-        let round = self.rounds().entry(key.clone()).or_default().clone();
-        if let Some(known) = round.get() {
+        let round = self.round(&runtime.name, interpreter);
+        if let Some((known, _)) = round.get() {
             return known.clone();
         }
         // a task of its own: it goes on for the others when this one is asked to end
         let (verification, runtime, interpreter) = (self.clone(), runtime.clone(), interpreter.clone());
         let deciding = tokio::spawn(async move {
-            let decided = round.get_or_init(|| verification.decide(&runtime, &interpreter)).await.clone();
-            if decided.is_none() {
-                let mut rounds = verification.rounds();
-                if rounds.get(&key).is_some_and(|current| Arc::ptr_eq(current, &round)) {
-                    rounds.remove(&key);
-                }
-            }
-            decided
+            let decide = async || (verification.decide(&runtime, &interpreter).await, Instant::now());
+            round.get_or_init(decide).await.0.clone()
         });
         deciding.await.ok().flatten()
     }
 
-    fn rounds(&self) -> MutexGuard<'_, HashMap<Key, Round>> {
+    /// The current verification of an interpreter: a new one, when the last decided nothing and that was some time ago.
+    fn round(&self, runtime: &str, interpreter: &Interpreter) -> Round {
+        let key = (runtime.to_owned(), interpreter.path.clone(), interpreter.args.clone());
         // nothing panics while it is held
-        self.rounds.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut rounds = self.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = rounds.entry(key).or_default();
+        if matches!(current.get(), Some((None, at)) if at.elapsed() > UNDECIDED) {
+            *current = Round::default();
+        }
+        current.clone()
     }
 
     async fn decide(&self, runtime: &Runtime, interpreter: &Interpreter) -> Option<Verdict> {
@@ -292,12 +294,10 @@ fn judge(ending: &Ending, stdout: &[u8], stderr: &[u8]) -> Result<Verdict, Undec
     })
 }
 
-/// What it means that it could not be started: the file may be gone, or the machine short of something.
+/// What it means that it could not be started: the file may be gone; all else may be for want of something.
 fn not_started(path: &Path, error: io::Error) -> Result<Verdict, Undecided> {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => {
-            Ok(Err(Rejection::CannotStart { error: error.to_string() }))
-        }
+    match path.try_exists() {
+        Ok(false) => Ok(Err(Rejection::NotFound)),
         _ => Err(error).with_context(|| format!("cannot start {}", path.display())),
     }
 }
@@ -377,9 +377,11 @@ mod tests {
 
     #[test]
     fn a_file_that_is_gone_is_broken_and_a_machine_that_is_short_of_something_decides_nothing() {
-        let path = Path::new("/opt/python3");
-        let gone = not_started(path, io::ErrorKind::NotFound.into());
-        assert!(matches!(gone, Ok(Err(Rejection::CannotStart { .. }))), "{gone:?}");
-        assert!(not_started(path, io::Error::from_raw_os_error(libc::EAGAIN)).is_err());
+        let gone = not_started(Path::new("/nonexistent/python3"), io::ErrorKind::NotFound.into());
+        assert!(matches!(gone, Ok(Err(Rejection::NotFound))), "{gone:?}");
+        for short_of in [libc::EAGAIN, libc::EPERM, libc::ENOENT] {
+            let decided = not_started(Path::new("/bin/sh"), io::Error::from_raw_os_error(short_of));
+            assert!(decided.is_err(), "{decided:?}");
+        }
     }
 }

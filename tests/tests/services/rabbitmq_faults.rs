@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use attune_common::doorbell::{Answer, Wake};
+use attune_common::{
+    doorbell::{Answer, Wake},
+    requirement::Requirement,
+};
 use attune_tests::{
     dev::wait_for,
     private_server::PrivateServer,
@@ -97,6 +100,13 @@ async fn a_broker_short_of_memory_takes_no_rings_and_delays_nobody() {
         }
     }
     assert!(told.contains("it is short of memory or disk space and takes no messages"), "{told}");
+    let shell: Requirement = "shell".parse().unwrap();
+    let counted = bell.kept_rings().expect("a broker keeps them").count(&shell).await;
+    assert_eq!(
+        counted.unwrap_err().to_string(),
+        told,
+        "nor is it asked, which would hold up whoever rings next"
+    );
     // what it has, it still gives
     let mut follower = Follower::new(&*bell, &["shell"]).await;
     let offer = follower.offered().await;

@@ -115,7 +115,7 @@ fn respond(request: &Request<Incoming>, health: &Health) -> Response<Full<Bytes>
     match request.uri().path() {
         "/livez" => probe("live", health.live(Instant::now()), "not live"),
         "/readyz" => {
-            let ready = match health.reservation() {
+            let ready = match health.reservations() {
                 Some(reservation) => format!("ready, but {reservation}"),
                 None => "ready".to_owned(),
             };

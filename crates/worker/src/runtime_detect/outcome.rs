@@ -144,17 +144,12 @@ impl Detection {
         self.runtimes.iter().find(|runtime| runtime.name == name)
     }
 
-    /// Turns an interpreter down after all, and its runtime with the last one.
-    pub fn reject(&mut self, runtime: &str, interpreter: &Interpreter, reason: Rejection) {
+    /// Takes an interpreter out, and its runtime with the last one.
+    pub fn remove(&mut self, runtime: &str, interpreter: &Interpreter) {
         for of in self.runtimes.iter_mut().filter(|of| of.name == runtime) {
-            of.interpreters.retain(|one| one != interpreter);
+            of.interpreters.retain(|one| (&one.path, &one.args) != (&interpreter.path, &interpreter.args));
         }
-        let left = self.runtimes.len();
         self.runtimes.retain(|of| !of.interpreters.is_empty());
-        if self.runtimes.len() < left {
-            self.missing.push(runtime.to_owned());
-        }
-        self.rejected.push(Rejected { runtime: runtime.to_owned(), path: interpreter.path.clone(), reason });
     }
 
     /// The canonical names of the usable runtimes.

@@ -87,7 +87,8 @@ impl WorkerService {
         let Some(requirements) = self.satisfied_requirements().await else { return };
         // also without a free slot: what is followed now is offered when there is one
         listening.follow(&requirements);
-        while self.may_claim(stop) {
+        // what is offered no more must not be looked for
+        while self.may_claim(stop) && !self.changes.has_changed().unwrap_or_default() {
             self.health.turned(Loop::Service, STUCK_AFTER);
             let asked = Instant::now();
             match self.store.claim_next(self.id, &requirements, self.settings.lease).await {

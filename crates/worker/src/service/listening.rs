@@ -8,7 +8,7 @@ use attune_common::{
     stagger::stagger,
 };
 
-use crate::health::{Condition, Health};
+use crate::health::{Condition, Health, Reservation};
 
 /// Shortest pause before the next try.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -54,12 +54,10 @@ impl Listening {
         }
     }
 
-    /// Forgets what was asked for, where it was asked for something.
+    /// Forgets what was asked for: listens anew.
     pub(super) fn forget(&mut self) {
-        if self.offers() {
-            self.health.unmet(Condition::Doorbell, "not yet heard again");
-            self.state = State::Trying(listen(self.doorbell.clone(), Duration::ZERO));
-        }
+        self.health.unmet(Condition::Doorbell, "not yet heard again");
+        self.state = State::Trying(listen(self.doorbell.clone(), Duration::ZERO));
     }
 
     /// Waits for the next wake-up; the first one comes when it hears, or cannot. Cancel-safe.
@@ -69,14 +67,15 @@ impl Listening {
             State::Trying(trying) => match trying.await {
                 Ok(listener) => {
                     // a broker may still refuse what is to be followed; it wakes when it does not
-                    if !listener.offers() {
-                        self.health.met(Condition::Doorbell);
-                    }
-                    self.health.set_reservation(listener.only_looks().map(|every| {
+                    let only_looks = listener.only_looks().map(|every| {
                         format!(
                             "work is looked for every {every:?}: a pooler in front of the database lets no notification through"
                         )
-                    }));
+                    });
+                    self.health.set_reservation(Reservation::Doorbell, only_looks);
+                    if !listener.offers() {
+                        self.health.met(Condition::Doorbell);
+                    }
                     self.state = State::Hearing(listener);
                     return Wake::Sweep;
                 }

@@ -81,9 +81,14 @@ impl Ringing {
         requirement: &Requirement,
     ) -> Result<u32, DoorbellError> {
         let line = self.line(broker).await?;
+        // nothing at all is sent on a connection that is blocked
+        if line.is_blocked() {
+            return Err(broker.failed(BLOCKED));
+        }
         let reason = match timeout(PATIENCE, line.kept(requirement)).await {
             Ok(Ok(kept)) => return Ok(kept),
             Ok(Err(error)) => told(&error),
+            Err(_) if line.is_blocked() => return Err(broker.failed(BLOCKED)),
             Err(_) => format!("no answer within {PATIENCE:?}"),
         };
         self.give_up(&line).await;
