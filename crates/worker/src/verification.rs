@@ -313,6 +313,8 @@ fn first_line(output: &[u8], other: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use attune_common::model::runtime::BUILT_IN;
+
     use super::*;
     use crate::supervisor::protocol::Total;
 
@@ -324,6 +326,14 @@ mod tests {
             leaked: false,
             oom_killed: false,
             total: Total::default(),
+        }
+    }
+
+    #[test]
+    fn every_built_in_runtime_has_a_script_that_answers() {
+        for (name, _) in BUILT_IN {
+            let (_, text) = script(name).unwrap_or_else(|| panic!("{name} has none"));
+            assert!(text.contains(ANSWER), "{name}");
         }
     }
 
