@@ -13,13 +13,19 @@ use attune_worker::runtime_detect::{Detection, Options, detect};
 pub const BROKEN: &str =
     "echo \"Fatal Python error: init_fs_encoding: failed to get the Python codec\" >&2\nexit 1\n";
 
+/// A program of a shell.
+#[must_use]
+pub fn program(folder: &Path, name: &str, script: &str) -> PathBuf {
+    let file = folder.join(name);
+    fs::write(&file, format!("#!/bin/sh\n{script}")).unwrap();
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
+    file
+}
+
 /// A program that tells the version of a Python, and does this when it is to run a script.
 #[must_use]
 pub fn python(folder: &Path, script: &str) -> PathBuf {
-    let file = folder.join("python3");
-    fs::write(&file, format!("#!/bin/sh\n[ \"$1\" = -V ] && exec echo Python 3.12.1\n{script}")).unwrap();
-    fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).unwrap();
-    file
+    program(folder, "python3", &format!("[ \"$1\" = -V ] && exec echo Python 3.12.1\n{script}"))
 }
 
 /// A shell, and a Python at this path.

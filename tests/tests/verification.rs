@@ -5,13 +5,14 @@
 use std::{
     fs::{self, File},
     process::Command,
+    time::{Duration, Instant},
 };
 
 use attune_common::model::{EarlierAttempt, ExecutionId, ExecutionStatus, WorkerKind};
 use attune_tests::{
     binaries,
     dev::wait_for,
-    interpreters::{BROKEN, python, shell_and_python},
+    interpreters::{BROKEN, program, python, shell_and_python},
     service::{Machine, configured, runtimes},
     waiting,
 };
@@ -111,6 +112,37 @@ async fn what_a_broken_interpreter_cannot_run_goes_back_and_is_taken_no_more() {
     assert_eq!((ended.status, ended.attempt), (ExecutionStatus::Succeeded, 2), "{ended:?}");
     worker.drain().await;
     other.drain().await;
+}
+
+/// A heartbeat gives back what the one before has seen, too, and nobody here runs: there is an interval between them, in which every
+/// claim is answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn however_often_something_is_withdrawn_no_claim_under_way_is_given_back() {
+    let machine = Machine::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let elsewhere = "labels: {gpu: nvidia}\n";
+    machine.push(&[PYTHON, ("node", "runner_type: node\n", ""), ("other", elsewhere, "")]).await;
+    let mut found = shell_and_python(&python(folder.path(), BROKEN)).await;
+    let node = program(folder.path(), "node", "[ \"$1\" = --version ] && exec echo v20.1.0\nexit 1\n");
+    found.runtimes.extend(configured("node", node).await.runtimes);
+    let mut settings = machine.settings();
+    (settings.heartbeat_interval, settings.lease) = (Duration::from_hours(1), Duration::from_hours(3));
+    let worker = machine.start_with(settings, found);
+    waiting::until("it to register", || worker.health.ready(Instant::now()).is_ok()).await;
+
+    // the answer has not reached it
+    let id = machine.store.workers().await.unwrap()[0].id;
+    let claimed = machine.submit_silently("test.other", json!({})).await.id;
+    machine.store.claim(id, claimed, Duration::from_hours(3)).await.unwrap().unwrap();
+    for action in ["python", "node"] {
+        let id = machine.submit(action, json!({})).await;
+        given_back(&machine, id).await;
+    }
+    let look = async || (registered(&machine).await == ["shell"]).then_some(());
+    waiting::found("it to register without both", look).await;
+    let held = machine.store.execution(claimed).await.unwrap().unwrap();
+    assert_eq!((held.status, held.attempt), (ExecutionStatus::Running, 1));
+    worker.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
