@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Longest wait for anything.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Longest wait for anything. Several installers at once take more than a minute on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
