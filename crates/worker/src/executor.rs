@@ -33,7 +33,7 @@ use crate::{
     params::{self, Delivery},
     process::{self, EndReason, Limits, ProcessSpec},
     redact::Redactor,
-    runtime_detect::{Detection, Interpreter, Runtime},
+    runtime_detect::{Interpreter, Runtime},
     settings::ExecutionSettings,
     stop,
     verdict::{self, Attempt, Verdict},
@@ -43,6 +43,16 @@ use crate::{
 
 /// Pieces of output that wait between the pipes and the log.
 const OUTPUT_BACKLOG: usize = 16;
+
+/// What runs an execution.
+enum Choice {
+    /// Its own program.
+    Itself,
+    /// An interpreter of a runtime.
+    Interpreter(Box<(Runtime, Interpreter)>),
+    /// Nothing any more, and why.
+    Withdrawn(String),
+}
 
 /// Runs executions of one worker.
 #[derive(Clone)]
@@ -154,11 +164,14 @@ impl Executor {
         end: &watch::Sender<Option<EndReason>>,
     ) -> anyhow::Result<Attempt> {
         let action = &execution.action;
-        let detection = match self.usable(&execution, end).await {
-            Ok(detection) => detection,
-            Err(reason) => return Ok(verdict::given_back(&verdict::shown(&reason, &redactor))),
+        let chosen = match self.choose(&execution, end).await? {
+            Choice::Itself => None,
+            Choice::Interpreter(interpreter) => Some(interpreter),
+            Choice::Withdrawn(reason) => {
+                return Ok(verdict::given_back(&verdict::shown(&reason, &redactor)));
+            }
         };
-        let chosen = chosen(&detection, &execution)?;
+        let chosen = chosen.as_deref().map(|(runtime, interpreter)| (runtime, interpreter));
         let workspace = Workspace::create(&self.settings)?;
         let interpreter = chosen.map(|(_, interpreter)| interpreter);
         let timeout = action.timeout().unwrap_or(self.settings.default_timeout);
@@ -248,29 +261,27 @@ impl Executor {
         }
     }
 
-    /// The interpreters that are offered, once the one that an execution gets is verified.
-    ///
-    /// # Errors
-    /// Why nothing of what was offered when it was claimed can run it.
-    async fn usable(
+    /// What runs an execution, verified.
+    async fn choose(
         &self,
         execution: &Execution,
         end: &watch::Sender<Option<EndReason>>,
-    ) -> Result<Arc<Detection>, String> {
+    ) -> anyhow::Result<Choice> {
         let runner = &execution.action.runner_type;
+        if runner == runtime::NATIVE {
+            return Ok(Choice::Itself);
+        }
         loop {
             let detection = self.offered.detection();
-            if runner == runtime::NATIVE {
-                return Ok(detection);
-            }
-            let chosen = interpreter::choose(&detection, &execution.requirement);
-            let Some((runtime, one)) = chosen else {
+            let Some((runtime, one)) = interpreter::choose(&detection, &execution.requirement) else {
                 let withdrawn = self.offered.withdrawn();
                 let last = withdrawn.iter().rev().find(|of| of.runtime == *runner);
-                return last.map_or(Ok(detection), |last| Err(offered::in_words(last)));
+                return last.map(|last| Choice::Withdrawn(offered::in_words(last))).ok_or_else(|| {
+                    anyhow!("this worker has no interpreter for '{}'", execution.requirement)
+                });
             };
             if self.verification.of(runtime, one, end.subscribe()).await.is_ok() {
-                return Ok(detection);
+                return Ok(Choice::Interpreter(Box::new((runtime.clone(), one.clone()))));
             }
         }
     }
@@ -333,18 +344,6 @@ async fn redactor(execution: &Arc<Execution>) -> anyhow::Result<Redactor> {
         Redactor::new(&execution.action.parameters, &execution.parameters)
     });
     Ok(prepared.await.context("preparing the redaction of secrets was interrupted")??)
-}
-
-/// What runs the action; nothing for one that runs by itself.
-fn chosen<'a>(
-    detection: &'a Detection,
-    execution: &Execution,
-) -> anyhow::Result<Option<(&'a Runtime, &'a Interpreter)>> {
-    if execution.action.runner_type == runtime::NATIVE {
-        return Ok(None);
-    }
-    let chosen = interpreter::choose(detection, &execution.requirement);
-    chosen.map(Some).ok_or_else(|| anyhow!("this worker has no interpreter for '{}'", execution.requirement))
 }
 
 fn described(interpreter: &Interpreter) -> String {

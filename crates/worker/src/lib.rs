@@ -1,6 +1,7 @@
 //! Runs Attune actions as processes.
 //!
-//! [`runtime_detect`] finds the interpreters, of which [`verification`] leaves those [`offered`] that run scripts, [`service`] registers the worker and takes executions, [`executor`] brings one
+//! [`runtime_detect`] finds the interpreters, of which [`verification`] leaves those [`offered`] that run scripts, [`service`]
+//! registers the worker and takes executions, [`executor`] brings one
 //! of them from its claim to its outcome: the pack from [`packs`], libraries from [`environment`] (both kept in a
 //! [`cache`]), folders and variables from [`workspace`], parameters by [`params`], the process by [`process`], its output
 //! through [`log_writer`] into the store and through [`output`] into a result, both without the secrets that [`redact`]

@@ -48,8 +48,11 @@ const MAX_OUTPUT: usize = 64 * 1024;
 /// Longest line that is told, in characters.
 const MAX_LINE: usize = 200;
 
-/// The script of each built-in runtime, and the name of its file. Of others, which a hints file defines, the language is not known.
-fn script(runtime: &str) -> Option<(&'static str, &'static str)> {
+/// The name of a script's file, and its text.
+type Script = (&'static str, &'static str);
+
+/// The script of each built-in runtime. Of others, which a hints file defines, the language is not known.
+fn script(runtime: &str) -> Option<Script> {
     Some(match runtime {
         "shell" => ("verify.sh", include_str!("verification/verify.sh")),
         "python" => ("verify.py", include_str!("verification/verify.py")),
@@ -65,11 +68,8 @@ fn script(runtime: &str) -> Option<(&'static str, &'static str)> {
 
 /// What only the script gets.
 fn own_variables(runtime: &str) -> Vec<(OsString, OsString)> {
-    match runtime {
-        // no module is looked for above the working directory: what it asks for says nothing of this Go
-        "go" => vec![("GO111MODULE".into(), "off".into())],
-        _ => Vec::new(),
-    }
+    // no module is looked for above the working directory: what it asks for says nothing of this Go
+    if runtime == "go" { vec![("GO111MODULE".into(), "off".into())] } else { Vec::new() }
 }
 
 /// What is known of an interpreter once it is decided.
@@ -154,9 +154,7 @@ impl Verification {
 
     /// What is known of an interpreter, or turns out. Whoever asks meanwhile waits for the same answer.
     async fn decided(&self, runtime: &Runtime, interpreter: &Interpreter) -> Option<Verdict> {
-        if script(&runtime.name).is_none() {
-            return Some(Ok(()));
-        }
+        let Some(script) = script(&runtime.name) else { return Some(Ok(())) };
         let round = self.round(&runtime.name, interpreter);
         if let Some((known, _)) = round.get() {
             return known.clone();
@@ -164,7 +162,7 @@ impl Verification {
         // a task of its own: it goes on for the others when this one is asked to end
         let (verification, runtime, interpreter) = (self.clone(), runtime.clone(), interpreter.clone());
         let deciding = tokio::spawn(async move {
-            let decide = async || (verification.decide(&runtime, &interpreter).await, Instant::now());
+            let decide = async || (verification.decide(script, &runtime, &interpreter).await, Instant::now());
             round.get_or_init(decide).await.0.clone()
         });
         deciding.await.ok().flatten()
@@ -182,9 +180,9 @@ impl Verification {
         current.clone()
     }
 
-    async fn decide(&self, runtime: &Runtime, interpreter: &Interpreter) -> Option<Verdict> {
+    async fn decide(&self, script: Script, runtime: &Runtime, interpreter: &Interpreter) -> Option<Verdict> {
         let path = interpreter.path.display();
-        match self.try_twice(runtime, interpreter).await {
+        match self.try_twice(script, runtime, interpreter).await {
             Ok(Ok(())) => Some(Ok(())),
             Ok(Err(reason)) => {
                 let version = interpreter.version.as_ref().map(tracing::field::display);
@@ -206,21 +204,24 @@ impl Verification {
         }
     }
 
-    async fn try_twice(&self, runtime: &Runtime, interpreter: &Interpreter) -> Result<Verdict, Undecided> {
-        let Some((name, text)) = script(&runtime.name) else { return Ok(Ok(())) };
-        if self.run(runtime, interpreter, name, text).await?.is_ok() {
+    async fn try_twice(
+        &self,
+        script: Script,
+        runtime: &Runtime,
+        interpreter: &Interpreter,
+    ) -> Result<Verdict, Undecided> {
+        if self.run(script, runtime, interpreter).await?.is_ok() {
             return Ok(Ok(()));
         }
         tokio::time::sleep(SECOND_TRY).await;
-        self.run(runtime, interpreter, name, text).await
+        self.run(script, runtime, interpreter).await
     }
 
     async fn run(
         &self,
+        (name, text): Script,
         runtime: &Runtime,
         interpreter: &Interpreter,
-        name: &str,
-        text: &str,
     ) -> Result<Verdict, Undecided> {
         let workspace = Workspace::create(&self.settings)?;
         let script = workspace.write_script(name, text).context("cannot write the script")?;

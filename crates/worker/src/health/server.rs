@@ -108,19 +108,16 @@ fn respond(request: &Request<Incoming>, health: &Health) -> Response<Full<Bytes>
         refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return refused;
     }
-    let probe = |good: &str, asked: Result<(), String>, bad: &str| match asked {
-        Ok(()) => plain(StatusCode::OK, TEXT, format!("{good}\n")),
-        Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{bad}: {why}\n")),
+    let probe = |good: &str, asked: Result<(), String>, reservations: Option<String>| match asked {
+        Ok(()) => {
+            let but = reservations.map_or_else(String::new, |what| format!(", but {what}"));
+            plain(StatusCode::OK, TEXT, format!("{good}{but}\n"))
+        }
+        Err(why) => plain(StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("not {good}: {why}\n")),
     };
     match request.uri().path() {
-        "/livez" => probe("live", health.live(Instant::now()), "not live"),
-        "/readyz" => {
-            let ready = match health.reservations() {
-                Some(reservation) => format!("ready, but {reservation}"),
-                None => "ready".to_owned(),
-            };
-            probe(&ready, health.ready(Instant::now()), "not ready")
-        }
+        "/livez" => probe("live", health.live(Instant::now()), None),
+        "/readyz" => probe("ready", health.ready(Instant::now()), health.reservations()),
         "/metrics" => match health.metrics_text() {
             Ok(text) => plain(StatusCode::OK, metrics::MEDIA_TYPE, text),
             Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, TEXT, format!("{error}\n")),

@@ -58,20 +58,14 @@ struct Line {
 impl Ringing {
     /// Rings, and waits until the broker has confirmed it.
     pub(super) async fn ring(&self, broker: &Broker, ring: &Ring) -> Result<(), DoorbellError> {
-        let line = self.line(broker).await?;
-        // it would take the ring when it has memory again, and says nothing until then
-        if line.is_blocked() {
-            return Err(broker.failed(BLOCKED));
-        }
-        let reason = match timeout(PATIENCE, line.ring(ring)).await {
-            Ok(Ok(Confirmation::Nack(_))) => "it did not take the ring".to_owned(),
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => told(&error),
-            Err(_) if line.is_blocked() => return Err(broker.failed(BLOCKED)),
-            Err(_) => format!("no confirmation within {PATIENCE:?}"),
+        let work = |line: Arc<Line>| async move {
+            match line.ring(ring).await {
+                Ok(Confirmation::Nack(_)) => Err("it did not take the ring".to_owned()),
+                Ok(_) => Ok(()),
+                Err(error) => Err(told(&error)),
+            }
         };
-        self.give_up(&line).await;
-        Err(broker.failed(&reason))
+        self.on_line(broker, "confirmation", work).await
     }
 
     /// How many rings wait in the queue of a requirement, if there is one.
@@ -80,16 +74,28 @@ impl Ringing {
         broker: &Broker,
         requirement: &Requirement,
     ) -> Result<u32, DoorbellError> {
+        let work =
+            |line: Arc<Line>| async move { line.kept(requirement).await.map_err(|error| told(&error)) };
+        self.on_line(broker, "answer", work).await
+    }
+
+    /// Does something on the line, which is given up when that fails. `awaited` is what an error says is missing.
+    async fn on_line<T, Work: Future<Output = Result<T, String>>>(
+        &self,
+        broker: &Broker,
+        awaited: &str,
+        work: impl FnOnce(Arc<Line>) -> Work,
+    ) -> Result<T, DoorbellError> {
         let line = self.line(broker).await?;
-        // nothing at all is sent on a connection that is blocked
+        // it would go on when the broker has memory again, and says nothing until then
         if line.is_blocked() {
             return Err(broker.failed(BLOCKED));
         }
-        let reason = match timeout(PATIENCE, line.kept(requirement)).await {
-            Ok(Ok(kept)) => return Ok(kept),
-            Ok(Err(error)) => told(&error),
+        let reason = match timeout(PATIENCE, work(line.clone())).await {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(reason)) => reason,
             Err(_) if line.is_blocked() => return Err(broker.failed(BLOCKED)),
-            Err(_) => format!("no answer within {PATIENCE:?}"),
+            Err(_) => format!("no {awaited} within {PATIENCE:?}"),
         };
         self.give_up(&line).await;
         Err(broker.failed(&reason))
